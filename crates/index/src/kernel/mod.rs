@@ -1,0 +1,1 @@
+//! How far apart are two vectors, as fast as this processor can tell?

@@ -1,0 +1,1 @@
+//! Which rows of a segment have a scalar value, or a value in a range?

@@ -1,0 +1,1 @@
+//! Which rows of a segment are nearest to a query vector?
