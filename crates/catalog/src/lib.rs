@@ -1,1 +1,44 @@
-//! placeholder
+//! What is in the metastore: the records, their keys, and a watched, typed view of them.
+//!
+//! Coordinators write desired state as these records; nodes watch the parts that concern them, make
+//! them true, and report under keys of their own. Values are JSON, so that a record can be read by
+//! eye and fields can be added; a record type is never changed in a way that old values do not parse.
+//!
+//! ```text
+//! db/<db>                          DatabaseRecord        rootcoord
+//! name/<db>/<name>                 NameRecord            rootcoord     collections and aliases share names
+//! collection/<collection>          CollectionRecord      rootcoord
+//! dropped/<collection>             DroppedRecord         rootcoord     until nothing of it is left
+//! index/<collection>               IndexesRecord         datacoord
+//! shard/<shard>                    ShardAssignment       datacoord     desired leader and its epoch
+//! shard-status/<shard>             ShardStatus           streaming node, under its lease
+//! checkpoint/<shard>               ShardCheckpoint       streaming node, fenced by shard/<shard>
+//! segment/<collection>/<segment>   SegmentRecord         streaming node (new), datacoord (afterwards)
+//! task/<task>                      TaskRecord            datacoord     desired work
+//! task-result/<task>               TaskResult            data node
+//! load/<collection>                LoadRecord            querycoord
+//! hold/<node>/<collection>         HoldRecord            querycoord    desired placement
+//! held/<node>/<collection>         HeldRecord            query node, under its lease
+//! view/<shard>/<replica>           ServingView           querycoord    who answers for which segment
+//! ```
+
+pub mod collection;
+pub mod index;
+pub mod key;
+pub mod metadata;
+pub mod placement;
+pub mod segment;
+pub mod shard;
+pub mod task;
+
+pub use collection::{
+    CollectionRecord, DEFAULT_DATABASE, DEFAULT_DATABASE_ID, DEFAULT_PARTITION, DatabaseRecord,
+    DroppedRecord, NameRecord, PartitionRecord, Properties,
+};
+pub use index::{IndexMethod, IndexRecord, IndexSpec, IndexesRecord};
+pub use key::{Key, Record};
+pub use metadata::{Change, Entry, Metadata};
+pub use placement::{HeldRecord, HeldSegment, HoldRecord, LoadRecord, LoadScope, ServingView, ViewSegment};
+pub use segment::{DeletesFile, SegmentIndexFile, SegmentRecord, SegmentState};
+pub use shard::{DeltaFile, ShardAssignment, ShardCheckpoint, ShardStatus};
+pub use task::{TaskKind, TaskOutcome, TaskRecord, TaskResult};
