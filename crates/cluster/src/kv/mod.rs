@@ -6,6 +6,9 @@
 //! Revisions order everything: each committed transaction that changes something takes the next
 //! revision, and every key remembers the revision that created it and the one that last wrote it.
 
+#[doc(hidden)]
+pub mod contract;
+pub mod embedded;
 mod error;
 mod txn;
 mod watch;
@@ -17,6 +20,7 @@ use bytes::Bytes;
 use redkite_types::Revision;
 use serde::{Deserialize, Serialize};
 
+pub use embedded::{EmbeddedKv, EmbeddedSettings};
 pub use error::KvError;
 pub use txn::{Compare, Condition, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Read, Txn, TxnOutcome};
 pub use watch::{Event, Watch, WatchBatch};
