@@ -1,1 +1,28 @@
-//! placeholder
+//! What roles ask of each other: one trait per service, plain request and response types, one error.
+//!
+//! A role never knows whether its neighbour is in the same process. It holds an `Arc<dyn …>`: the
+//! implementation itself in one process, a network adapter otherwise. All types are serializable.
+//!
+//! Coordinators and nodes do not call each other; they meet in the metastore. The calls that exist:
+//!
+//! ```text
+//! client → proxy → RootCoord, DataCoord, QueryCoord     definitions, load and release
+//!          proxy → Shard (streaming node)               writes, reads, flush
+//!                  Shard → Segments (query node)        reads of sealed segments, deletes
+//!                  Segments → Shard                     deletes a newly loaded segment has missed
+//! ```
+
+pub mod coordinator;
+pub mod error;
+pub mod read;
+pub mod segments;
+pub mod shard;
+
+pub use coordinator::{
+    CompactionProgress, DataCoord, Ddl, DdlAck, Merge, NewCollection, NewField, NewIndex, QueryCoord,
+    RequestId, RootCoord,
+};
+pub use error::{Code, Error, Result, Retry};
+pub use read::{Consistency, RangeBounds, RetrieveRequest, SearchRequest, VectorParams, VectorQueries};
+pub use segments::{Delete, DeleteBatch, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory};
+pub use shard::{Flushed, ReadAck, Shard, ShardDirectory, WriteAck, WriteOp, WriteRequest};

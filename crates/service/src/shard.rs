@@ -1,0 +1,92 @@
+//! A shard's leader: writes, reads, flush.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redkite_query::reduce::{RetrievePart, SearchPart};
+use redkite_types::{Batch, PartitionId, PrimaryKeys, SegmentId, ShardId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::segments::DeleteBatch;
+use crate::{Result, RetrieveRequest, SearchRequest};
+
+/// One write to one shard; atomic: a reader sees all of it or nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WriteRequest {
+    /// The shard.
+    pub shard: ShardId,
+    /// Schema the rows were validated against; a leader that knows a newer one answers `SchemaMismatch`.
+    pub schema_version: u32,
+    /// What to do.
+    pub op: WriteOp,
+}
+
+/// What a write does. Batches hold every stored field of the schema, `$meta` included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum WriteOp {
+    /// Adds rows, per partition.
+    Insert(Vec<(PartitionId, Batch)>),
+    /// Deletes, then adds, under one timestamp: rows with these keys are replaced in all partitions.
+    Upsert(Vec<(PartitionId, Batch)>),
+    /// Deletes the rows with these keys, in one partition or in all.
+    Delete {
+        /// Only in this partition.
+        partition: Option<PartitionId>,
+        /// Whose rows.
+        keys: PrimaryKeys,
+    },
+}
+
+/// A write is durable and visible to every later strong read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteAck {
+    /// Its timestamp.
+    pub timestamp: Timestamp,
+}
+
+/// A flush was begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flushed {
+    /// Segments being sealed; flushed when each has a record in the metastore (or had no rows left).
+    pub segments: Vec<SegmentId>,
+    /// Every write up to here is in them or in earlier ones: the flush is complete when the shard's
+    /// checkpoint reaches this timestamp.
+    pub timestamp: Timestamp,
+}
+
+/// What a read saw.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReadAck<T> {
+    /// The result.
+    pub part: T,
+    /// The read point: every write up to here is reflected, none after it.
+    pub read_timestamp: Timestamp,
+}
+
+/// The leaders of shards (streaming nodes).
+///
+/// A node that does not lead the shard MUST answer `ShardNotAvailable` or `Fenced` without effect.
+#[async_trait]
+pub trait Shard: Send + Sync {
+    /// Writes; returns when durable and visible.
+    async fn write(&self, request: WriteRequest) -> Result<WriteAck>;
+    /// Searches growing and sealed rows of one shard; the nearest `limit` per query, best first.
+    async fn search(&self, shard: ShardId, request: Arc<SearchRequest>) -> Result<ReadAck<SearchPart>>;
+    /// Rows of one shard that satisfy a filter, deduplicated by primary key (the latest wins), in
+    /// primary key order.
+    async fn retrieve(&self, shard: ShardId, request: Arc<RetrieveRequest>) -> Result<ReadAck<RetrievePart>>;
+    /// Number of rows of one shard that satisfy a filter; rows that share a primary key all count.
+    async fn count(&self, shard: ShardId, request: Arc<RetrieveRequest>) -> Result<ReadAck<u64>>;
+    /// Seals everything written so far; returns when that has begun.
+    async fn flush(&self, shard: ShardId) -> Result<Flushed>;
+    /// Every delete of the shard after `after`, as far as it is not in delete files recorded in the
+    /// shard's checkpoint, for a segment that is being loaded.
+    async fn deletes_after(&self, shard: ShardId, after: Timestamp) -> Result<DeleteBatch>;
+}
+
+/// Finds the leader of a shard.
+#[async_trait]
+pub trait ShardDirectory: Send + Sync {
+    /// The shard's present leader; waits a while for one to appear.
+    async fn leader(&self, shard: ShardId) -> Result<Arc<dyn Shard>>;
+}
