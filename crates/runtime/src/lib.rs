@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod clock;
 pub mod cpu;
 pub mod tasks;
+pub mod units;
 
 pub use backoff::Backoff;
 pub use clock::{Clock, HybridClock, ManualClock, SystemClock};
