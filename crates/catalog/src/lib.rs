@@ -30,6 +30,7 @@ pub mod placement;
 pub mod segment;
 pub mod shard;
 pub mod task;
+pub mod view;
 
 pub use collection::{
     CollectionRecord, DEFAULT_DATABASE, DEFAULT_DATABASE_ID, DEFAULT_PARTITION, DatabaseRecord,
@@ -42,3 +43,4 @@ pub use placement::{HeldRecord, HeldSegment, HoldRecord, LoadRecord, LoadScope, 
 pub use segment::{DeletesFile, SegmentIndexFile, SegmentRecord, SegmentState};
 pub use shard::{DeltaFile, ShardAssignment, ShardCheckpoint, ShardStatus};
 pub use task::{TaskKind, TaskOutcome, TaskRecord, TaskResult};
+pub use view::{Changes, MetadataView};

@@ -7,3 +7,4 @@
 pub mod kv;
 
 pub use kv::{Kv, KvError};
+pub mod view;
