@@ -63,7 +63,8 @@ pub struct CollectionRecord {
     pub schema: CollectionSchema,
     /// Number of shards, fixed at creation.
     pub shards: u16,
-    /// Partitions in creation order; the first is [`DEFAULT_PARTITION`].
+    /// Partitions in creation order; the first is [`DEFAULT_PARTITION`], or with a partition key
+    /// `_default_0` and so on, all of them made with the collection.
     pub partitions: Vec<PartitionRecord>,
     /// Level of reads that name none.
     pub consistency: ConsistencyLevel,

@@ -37,6 +37,8 @@ pub struct NewCollection {
     pub name: String,
     /// Fields with ids, `$meta` appended when dynamic fields are on.
     pub schema: CollectionSchema,
+    /// Names of its partitions: `_default`, or `_default_0` and so on with a partition key.
+    pub partitions: Vec<String>,
     /// Number of shards, at least 1.
     pub shards: u16,
     /// Level of reads that name none.

@@ -140,6 +140,12 @@ pub struct FieldSchema {
     /// This is the `$meta` field.
     #[serde(default)]
     pub dynamic: bool,
+    /// Rows go to a partition by the hash of this field (at most one field).
+    #[serde(default)]
+    pub partition_key: bool,
+    /// Compaction may order rows by this field (at most one field).
+    #[serde(default)]
+    pub clustering_key: bool,
     /// Dimension of a vector field; 0 for others.
     #[serde(default)]
     pub dim: u32,
@@ -187,6 +193,12 @@ impl CollectionSchema {
     #[must_use]
     pub fn field_by_id(&self, id: FieldId) -> Option<&FieldSchema> {
         self.fields.iter().find(|field| field.id == id)
+    }
+
+    /// The partition key field.
+    #[must_use]
+    pub fn partition_key(&self) -> Option<&FieldSchema> {
+        self.fields.iter().find(|field| field.partition_key)
     }
 
     /// The `$meta` field.
