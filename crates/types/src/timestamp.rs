@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use bytemuck::{Pod, Zeroable};
 use serde::{Deserialize, Serialize};
 
 /// Physical milliseconds since the Unix epoch in the high 46 bits, a logical counter in the low 18.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, Pod, Zeroable,
+)]
 #[serde(transparent)]
+#[repr(transparent)]
 pub struct Timestamp(pub u64);
 
 const LOGICAL_BITS: u32 = 18;

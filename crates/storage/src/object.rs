@@ -1,0 +1,137 @@
+//! The seam to whatever keeps the objects: a directory here, a bucket elsewhere.
+
+use std::fmt;
+use std::fs::File;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::{Error, Mapped, ObjectWriter, Result};
+
+/// Immutable objects under slash-separated names.
+///
+/// Laws, checked by [`crate::contract::assert_object_store_contract`]:
+///
+/// * An object appears whole or not at all, also when the process dies. Once a call that makes one
+///   has returned, it MUST survive the loss of the machine's power.
+/// * [`create`](Self::create) is the only conditional operation: of any number of concurrent calls
+///   for one name, exactly one MUST succeed; the others get [`Error::AlreadyExists`].
+/// * [`put`](Self::put) and [`publish`](Self::publish) replace. Names are made to be unique, so
+///   replacing only ever happens with equal content, after a retry.
+/// * A failed call leaves no object and no temporary file behind. After a crash, temporaries MUST be
+///   gone when the store has been opened again.
+/// * Reads after a returned write see it; [`list`](Self::list) too.
+/// * Contents under a name that a reader has opened or mapped MUST stay readable through it after a
+///   [`delete`](Self::delete).
+#[async_trait]
+pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
+    /// Writes an object.
+    async fn put(&self, path: &str, bytes: Bytes) -> Result<()>;
+
+    /// Writes an object unless there is one of this name.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyExists`] if there is.
+    async fn create(&self, path: &str, bytes: Bytes) -> Result<()>;
+
+    /// Reads an object.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none.
+    async fn get(&self, path: &str) -> Result<Bytes>;
+
+    /// Reads a part of an object.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none, [`Error::OutOfRange`] if it is shorter.
+    async fn get_range(&self, path: &str, range: Range<u64>) -> Result<Bytes>;
+
+    /// The objects whose names begin with `prefix`, in the order of their names.
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>>;
+
+    /// Removes an object. Removing what is not there succeeds.
+    async fn delete(&self, path: &str) -> Result<()>;
+
+    /// Makes an object available as a local file, to be mapped.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none.
+    async fn local(&self, path: &str) -> Result<LocalObject>;
+
+    /// Begins an object too large to be held in memory. Nothing is visible before
+    /// [`publish`](Self::publish); dropping the writer abandons it.
+    async fn writer(&self, path: &str) -> Result<ObjectWriter>;
+
+    /// Makes a finished writer's object durable and visible; returns its size.
+    async fn publish(&self, writer: ObjectWriter) -> Result<u64>;
+}
+
+/// An object as listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectEntry {
+    /// Its name.
+    pub path: String,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written, in milliseconds since the Unix epoch, by the store's clock.
+    pub modified_millis: u64,
+}
+
+/// An object as an open local file. It stays readable also when the object is deleted.
+#[derive(Debug)]
+pub struct LocalObject {
+    pub(crate) file: File,
+    pub(crate) path: PathBuf,
+    pub(crate) size: u64,
+}
+
+impl LocalObject {
+    /// An open file that holds the object.
+    ///
+    /// # Errors
+    /// If the system does not tell the file's size.
+    pub fn new(file: File, path: PathBuf) -> Result<Self> {
+        let size = file.metadata().map_err(Error::io("stat", path.display()))?.len();
+        Ok(Self { file, path, size })
+    }
+
+    /// Where the file is; for messages, the name may be gone already.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Maps the file into memory.
+    ///
+    /// # Errors
+    /// If the system refuses the mapping.
+    pub fn map(&self) -> Result<Mapped> {
+        Mapped::new(&self.file, &self.path)
+    }
+}
+
+/// Checks that a name can be an object's: relative, printable ASCII, no empty or dotted components.
+///
+/// # Errors
+/// [`Error::InvalidPath`] with the broken rule.
+pub fn validate_path(path: &str) -> Result<()> {
+    let invalid = |reason| Err(Error::InvalidPath { path: path.to_owned(), reason });
+    if path.is_empty() || path.len() > 1024 {
+        return invalid("must have 1 to 1024 bytes");
+    }
+    if !path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        return invalid("must be printable ASCII without spaces and backslashes");
+    }
+    if path.split('/').any(|component| component.is_empty() || component.starts_with('.')) {
+        return invalid("components must not be empty or begin with a dot");
+    }
+    Ok(())
+}
