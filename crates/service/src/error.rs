@@ -96,6 +96,8 @@ pub enum Error {
     CollectionLoaded { collection: String, reason: String },
     #[error("exceeded the limit number of collections[limit={limit}]")]
     CollectionNumLimit { limit: usize },
+    #[error("{reason}: illegal collection schema[collection={collection}]")]
+    IllegalSchema { collection: String, reason: String },
     #[error("collection schema mismatch[collection={collection}]")]
     SchemaMismatch { collection: String },
     #[error("partition not found[partition={partition}]")]
@@ -112,6 +114,11 @@ pub enum Error {
     SegmentNotLoaded { segment: i64 },
     #[error("index not found[indexName={index}]")]
     IndexNotFound { index: String },
+    /// There is no index at all.
+    #[error("index not found[collection={collection}]")]
+    NoIndexes { collection: String },
+    #[error("{reason}: index duplicates[indexName={index}]")]
+    IndexDuplicate { index: String, reason: String },
     #[error("{reason}: index type not supported")]
     IndexNotSupported { reason: String },
     #[error("database not found[database={database}]")]
@@ -180,13 +187,15 @@ impl Error {
             Self::CollectionNotFullyLoaded { .. } => Code::CollectionNotFullyLoaded,
             Self::CollectionLoaded { .. } => Code::CollectionLoaded,
             Self::CollectionNumLimit { .. } => Code::CollectionNumLimit,
+            Self::IllegalSchema { .. } => Code::IllegalSchema,
             Self::SchemaMismatch { .. } => Code::SchemaMismatch,
             Self::PartitionNotFound { .. } => Code::PartitionNotFound,
             Self::PartitionNotLoaded { .. } => Code::PartitionNotLoaded,
             Self::GeneralCapacityExceeded { .. } => Code::GeneralCapacityExceeded,
             Self::ShardNotAvailable { .. } => Code::ChannelNotAvailable,
             Self::SegmentNotLoaded { .. } => Code::SegmentNotLoaded,
-            Self::IndexNotFound { .. } => Code::IndexNotFound,
+            Self::IndexNotFound { .. } | Self::NoIndexes { .. } => Code::IndexNotFound,
+            Self::IndexDuplicate { .. } => Code::IndexDuplicate,
             Self::IndexNotSupported { .. } => Code::IndexNotSupported,
             Self::DatabaseNotFound { .. } => Code::DatabaseNotFound,
             Self::DatabaseNumLimit { .. } => Code::DatabaseNumLimit,
@@ -227,11 +236,14 @@ impl Error {
             | Self::CollectionNotLoaded { .. }
             | Self::CollectionLoaded { .. }
             | Self::CollectionNumLimit { .. }
+            | Self::IllegalSchema { .. }
             | Self::SchemaMismatch { .. }
             | Self::PartitionNotFound { .. }
             | Self::PartitionNotLoaded { .. }
             | Self::GeneralCapacityExceeded { .. }
             | Self::IndexNotFound { .. }
+            | Self::NoIndexes { .. }
+            | Self::IndexDuplicate { .. }
             | Self::IndexNotSupported { .. }
             | Self::DatabaseNotFound { .. }
             | Self::DatabaseNumLimit { .. }
