@@ -14,7 +14,7 @@ use redkite_storage::format::{
     DELETES_VERSION, KeyDeletes, RowAt, RowDeletes, SEGMENT_VERSION, SegmentFile, write_segment,
 };
 use redkite_storage::{Mapped, ObjectWriter};
-use redkite_types::{Column, PrimaryKeys, Timestamp};
+use redkite_types::{Column, PartitionId, PrimaryKeys, Timestamp};
 
 fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
@@ -54,12 +54,17 @@ fn segment_version_1() {
 fn deletes_version_1() {
     assert_eq!(DELETES_VERSION, 1);
     let timestamps = vec![Timestamp(30), Timestamp(20), Timestamp(10)];
-    let ints = KeyDeletes { keys: PrimaryKeys::Int64(vec![-1, 0, 7]), timestamps: timestamps.clone() };
+    let partitions = vec![None, Some(PartitionId(5)), None];
+    let ints = KeyDeletes {
+        keys: PrimaryKeys::Int64(vec![-1, 0, 7]),
+        timestamps: timestamps.clone(),
+        partitions: partitions.clone(),
+    };
     assert_golden("keys-int64-v1.rkd", &ints.encode());
     assert_eq!(read(KeyDeletes::decode, "keys-int64-v1.rkd"), ints);
 
     let keys = PrimaryKeys::VarChar(["", "a", "ä"].into_iter().collect());
-    let texts = KeyDeletes { keys, timestamps: timestamps.clone() };
+    let texts = KeyDeletes { keys, timestamps: timestamps.clone(), partitions };
     assert_golden("keys-varchar-v1.rkd", &texts.encode());
     assert_eq!(read(KeyDeletes::decode, "keys-varchar-v1.rkd"), texts);
 

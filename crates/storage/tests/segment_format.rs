@@ -165,10 +165,12 @@ proptest! {
         let ints = KeyDeletes {
             keys: PrimaryKeys::Int64(deletes.iter().map(|pair| pair.0).collect()),
             timestamps: stamps(&deletes),
+            partitions: vec![None; deletes.len()],
         };
         let texts = KeyDeletes {
             keys: PrimaryKeys::VarChar(deletes.iter().map(|pair| pair.0.to_string()).collect()),
             timestamps: stamps(&deletes),
+            partitions: vec![None; deletes.len()],
         };
         let back = KeyDeletes::decode("a.rkd", &ints.encode()).unwrap();
         let texts_back = KeyDeletes::decode("b.rkd", &texts.encode()).unwrap();
@@ -191,7 +193,7 @@ fn row_deletes_keep_the_first_delete_of_a_row() {
 #[test]
 fn damaged_delete_files_are_refused() {
     let keys = PrimaryKeys::VarChar(["a", "bc", ""].into_iter().collect());
-    let bytes = KeyDeletes { keys, timestamps: vec![Timestamp(3); 3] }.encode();
+    let bytes = KeyDeletes { keys, timestamps: vec![Timestamp(3); 3], partitions: vec![None; 3] }.encode();
     for at in 0..bytes.len() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x40;

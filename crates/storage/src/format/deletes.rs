@@ -3,14 +3,14 @@
 //! ```text
 //! 0   magic "RKDELETE", version u32, kind u32, count u64, bytes of the last block u64
 //! 32  timestamps u64 × count
-//!     kind 1: Int64 keys i64 × count
-//!     kind 2: VarChar keys: offsets u64 × (count + 1), then bytes
+//!     kind 1: partitions i64 × count (−1 for all), Int64 keys i64 × count
+//!     kind 2: partitions i64 × count (−1 for all), VarChar keys: offsets u64 × (count + 1), then bytes
 //!     kind 3: rows u32 × count
 //! end CRC32C u32 of everything before
 //! ```
 //! Numbers are little-endian. Delete files are small and read whole.
 
-use redkite_types::{PrimaryKeys, Timestamp, VarColumn};
+use redkite_types::{DataType, PartitionId, PrimaryKeyRef, PrimaryKeys, Timestamp, VarColumn};
 
 use super::DELETES_VERSION;
 use super::footer::corrupt;
@@ -21,6 +21,7 @@ const HEADER: usize = 32;
 const INT64_KEYS: u32 = 1;
 const VARCHAR_KEYS: u32 = 2;
 const ROWS: u32 = 3;
+const EVERY_PARTITION: i64 = -1;
 
 /// Deletes by primary key: the rows with this key that are older than the timestamp are gone.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub struct KeyDeletes {
     pub keys: PrimaryKeys,
     /// When each was deleted.
     pub timestamps: Vec<Timestamp>,
+    /// In which partition each was deleted; `None` for all.
+    pub partitions: Vec<Option<PartitionId>>,
 }
 
 /// Deletes by position in one segment.
@@ -41,6 +44,28 @@ pub struct RowDeletes {
 }
 
 impl KeyDeletes {
+    /// No deletes of keys of a type.
+    #[must_use]
+    pub fn empty(key_type: DataType) -> Self {
+        Self { keys: PrimaryKeys::empty(key_type), timestamps: Vec::new(), partitions: Vec::new() }
+    }
+
+    /// Adds a delete.
+    ///
+    /// # Panics
+    /// If the key is of another type.
+    pub fn push(&mut self, key: PrimaryKeyRef<'_>, timestamp: Timestamp, partition: Option<PartitionId>) {
+        self.keys.push(key);
+        self.timestamps.push(timestamp);
+        self.partitions.push(partition);
+    }
+
+    /// The deletes in order.
+    pub fn iter(&self) -> impl Iterator<Item = (PrimaryKeyRef<'_>, Timestamp, Option<PartitionId>)> {
+        let rest = self.timestamps.iter().zip(&self.partitions);
+        self.keys.iter().zip(rest).map(|(key, (timestamp, partition))| (key, *timestamp, *partition))
+    }
+
     /// Number of deletes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -56,22 +81,26 @@ impl KeyDeletes {
     /// A delete file's content, sorted by (key, timestamp).
     ///
     /// # Panics
-    /// If there is not one timestamp per key.
+    /// If there is not one timestamp and partition per key.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         assert_eq!(self.keys.len(), self.timestamps.len(), "one timestamp per deleted key");
+        assert_eq!(self.keys.len(), self.partitions.len(), "one partition per deleted key");
         let mut order: Vec<usize> = (0..self.keys.len()).collect();
-        order.sort_by_key(|at| (self.keys.get(*at), self.timestamps[*at]));
+        order.sort_by_key(|at| (self.keys.get(*at), self.timestamps[*at], self.partitions[*at]));
         let timestamps = order.iter().map(|at| self.timestamps[*at]);
+        let partition = |at: &usize| self.partitions[*at].map_or(EVERY_PARTITION, |partition| partition.0);
+        let mut body: Vec<i64> = order.iter().map(partition).collect();
         match &self.keys {
             PrimaryKeys::Int64(keys) => {
-                let keys: Vec<i64> = order.iter().map(|at| keys[*at]).collect();
-                encode(INT64_KEYS, timestamps, bytemuck::cast_slice(&keys), &[])
+                body.extend(order.iter().map(|at| keys[*at]));
+                encode(INT64_KEYS, timestamps, bytemuck::cast_slice(&body), &[])
             }
             PrimaryKeys::VarChar(keys) => {
                 let keys: VarColumn = order.iter().map(|at| keys.get(*at)).collect();
                 let view = keys.view();
-                encode(VARCHAR_KEYS, timestamps, bytemuck::cast_slice(view.offsets()), view.bytes())
+                body.extend_from_slice(bytemuck::cast_slice(view.offsets()));
+                encode(VARCHAR_KEYS, timestamps, bytemuck::cast_slice(&body), view.bytes())
             }
         }
     }
@@ -82,12 +111,18 @@ impl KeyDeletes {
     /// If it is damaged, of a later version or another kind.
     pub fn decode(path: &str, bytes: &[u8]) -> Result<Self> {
         let frame = Frame::read(path, bytes)?;
+        if ![INT64_KEYS, VARCHAR_KEYS].contains(&frame.kind) {
+            return Err(corrupt(path, 12, format!("kind {} is no delete file by key", frame.kind)));
+        }
+        let (partitions, keys) = frame.body.split_at_checked(frame.count * 8).unwrap_or_default();
+        let partitions = frame.numbers(partitions, frame.count, i64::from_le_bytes)?;
+        let partition = |id: i64| (id != EVERY_PARTITION).then_some(PartitionId(id));
         let keys = match frame.kind {
-            INT64_KEYS => PrimaryKeys::Int64(frame.numbers(frame.body, frame.count, i64::from_le_bytes)?),
-            VARCHAR_KEYS => PrimaryKeys::VarChar(frame.texts()?),
-            kind => return Err(corrupt(path, 12, format!("kind {kind} is no delete file by key"))),
+            INT64_KEYS => PrimaryKeys::Int64(frame.numbers(keys, frame.count, i64::from_le_bytes)?),
+            _ => PrimaryKeys::VarChar(frame.texts(keys)?),
         };
-        Ok(Self { keys, timestamps: frame.timestamps })
+        let partitions = partitions.into_iter().map(partition).collect();
+        Ok(Self { keys, timestamps: frame.timestamps, partitions })
     }
 }
 
@@ -210,9 +245,9 @@ impl<'a> Frame<'a> {
         Ok(chunks.iter().map(|chunk| read(*chunk)).collect())
     }
 
-    fn texts(&self) -> Result<VarColumn> {
-        let split = self.body.len().checked_sub(self.text_bytes);
-        let Some((ends, texts)) = split.map(|split| self.body.split_at(split)) else {
+    fn texts(&self, bytes: &[u8]) -> Result<VarColumn> {
+        let split = bytes.len().checked_sub(self.text_bytes);
+        let Some((ends, texts)) = split.map(|split| bytes.split_at(split)) else {
             return Err(corrupt(self.path, 24, "keys exceed the file".to_owned()));
         };
         let ends = self.numbers(ends, self.count + 1, u64::from_le_bytes)?;
