@@ -1,1 +1,27 @@
-fn main() {}
+//! The `redkite` binary: one program, every role.
+
+mod cli;
+mod data_directory;
+mod http;
+mod settings;
+mod standalone;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Allocates from per-thread heaps and gives freed pages back, which matters after a flush.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match cli::run(cli::Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The log may not be set up yet, and a user looks at the terminal first.
+            eprintln!("redkite: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,36 @@
+# Every recipe CI runs, and nothing CI does not. `./test` installs what they need and runs `make ci`.
+
+VENV ?= .venv
+export REDKITE_BIN ?= $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/redkite
+
+.PHONY: ci format lint unit server blackbox pymilvus docs
+
+ci: format lint unit blackbox pymilvus docs
+
+format:
+	cargo fmt --all --check
+
+# One set of features everywhere, so that nothing is compiled twice: the failure points are in.
+FEATURES = --workspace --features redkite-server/failpoints
+
+lint:
+	cargo clippy $(FEATURES) --all-targets --quiet -- -D warnings
+
+# Unit, property, contract and golden-file tests of every crate.
+unit:
+	cargo nextest run $(FEATURES) --exclude redkite-tests --no-fail-fast --status-level fail
+
+# The server that the black-box tests drive: with named failure points.
+server:
+	cargo build --quiet $(FEATURES)
+
+# Real processes: crashes, full disks, garbage, against an exact model.
+blackbox: server
+	cargo nextest run $(FEATURES) --filterset 'package(redkite-tests)' --no-fail-fast --status-level fail
+
+# The real client.
+pymilvus: server
+	$(VENV)/bin/python -m pytest tests/python -q
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet

@@ -1,0 +1,237 @@
+//! What can be set, and where did each value come from?
+//!
+//! Command line beats environment beats file beats default. Keys and bare units are Milvus's where
+//! the thing exists in Milvus. Only settings that act are here; a key nobody knows is reported with
+//! its nearest known one.
+
+mod sources;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use redkite_runtime::units::{Bytes, mebibytes, millis, seconds};
+use serde::{Deserialize, Serialize};
+
+pub use sources::{Effective, LoadError, Origin, Overrides, load};
+
+/// Every setting.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Settings {
+    /// The part clients talk to.
+    pub proxy: Proxy,
+    /// Health and metrics.
+    pub metrics: Metrics,
+    /// Where standalone keeps its data.
+    pub local_storage: LocalStorage,
+    /// Settings of more than one role.
+    pub common: Common,
+    /// Life of segments.
+    pub data_coord: DataCoord,
+    /// Background work on data.
+    pub data_node: DataNode,
+    /// Searching sealed segments.
+    pub query_node: QueryNode,
+    /// Leading shards.
+    pub streaming_node: StreamingNode,
+    /// Logging.
+    pub log: Log,
+}
+
+/// `proxy`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Proxy {
+    /// Address to listen on.
+    pub ip: String,
+    /// Port of the Milvus protocol; 0 lets the system choose.
+    pub port: u16,
+    /// Limits of gRPC messages.
+    pub grpc: ProxyGrpc,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self { ip: "0.0.0.0".to_owned(), port: 19_530, grpc: ProxyGrpc::default() }
+    }
+}
+
+/// `proxy.grpc`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ProxyGrpc {
+    /// Largest request accepted.
+    pub server_max_recv_size: Bytes,
+    /// Largest answer sent.
+    pub server_max_send_size: Bytes,
+}
+
+impl Default for ProxyGrpc {
+    fn default() -> Self {
+        Self { server_max_recv_size: Bytes(64 << 20), server_max_send_size: Bytes(256 << 20) }
+    }
+}
+
+/// `metrics`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Port of `/healthz` and `/metrics`; 0 lets the system choose.
+    pub port: u16,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { port: 9091 }
+    }
+}
+
+/// `localStorage`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct LocalStorage {
+    /// The data directory of standalone; created if absent.
+    pub path: PathBuf,
+}
+
+impl Default for LocalStorage {
+    fn default() -> Self {
+        Self { path: PathBuf::from("redkite-data") }
+    }
+}
+
+/// `common`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Common {
+    /// How stale a read at level Bounded may be.
+    #[serde(with = "millis")]
+    pub graceful_time: Duration,
+    /// Sessions in the metastore.
+    pub session: Session,
+}
+
+impl Default for Common {
+    fn default() -> Self {
+        Self { graceful_time: Duration::from_secs(5), session: Session::default() }
+    }
+}
+
+/// `common.session`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Session {
+    /// How long a process that shows no sign of life keeps its place.
+    #[serde(with = "seconds")]
+    pub ttl: Duration,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { ttl: Duration::from_secs(10) }
+    }
+}
+
+/// `dataCoord`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DataCoord {
+    /// Sizes of segments.
+    pub segment: Segment,
+    /// Removal of files nobody needs.
+    pub gc: Gc,
+}
+
+/// `dataCoord.segment`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Segment {
+    /// Compaction makes no larger ones.
+    #[serde(with = "mebibytes")]
+    pub max_size: Bytes,
+    /// A growing segment is sealed at this share of `maxSize`. Larger means fewer segments and faster
+    /// searches of sealed data, but more memory and slower searches of growing data.
+    pub seal_proportion: f64,
+    /// A growing segment that gets no rows for so long is sealed.
+    #[serde(with = "seconds")]
+    pub max_idle_time: Duration,
+}
+
+impl Default for Segment {
+    fn default() -> Self {
+        Self { max_size: Bytes(1 << 30), seal_proportion: 0.25, max_idle_time: Duration::from_secs(600) }
+    }
+}
+
+/// `dataCoord.gc`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Gc {
+    /// How often files are compared with records.
+    #[serde(with = "seconds")]
+    pub interval: Duration,
+    /// A file without a record is left alone until it is so old: its record may still be on the way.
+    #[serde(with = "seconds")]
+    pub missing_tolerance: Duration,
+    /// Files of a dropped segment are kept so long.
+    #[serde(with = "seconds")]
+    pub drop_tolerance: Duration,
+}
+
+impl Default for Gc {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            missing_tolerance: Duration::from_secs(3600),
+            drop_tolerance: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `dataNode`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DataNode {
+    /// Threads for index builds and compaction; 0 means one a core.
+    pub threads: usize,
+}
+
+/// `queryNode`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct QueryNode {
+    /// Threads for searches; 0 means one a core.
+    pub threads: usize,
+}
+
+/// `streamingNode`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct StreamingNode {
+    /// Size at which a new log file is begun. Smaller means that disk space comes back sooner.
+    pub log_file_size: Bytes,
+    /// Writes wait while a shard holds more growing and sealing bytes than this.
+    pub max_growing_size: Bytes,
+}
+
+impl Default for StreamingNode {
+    fn default() -> Self {
+        Self { log_file_size: Bytes(64 << 20), max_growing_size: Bytes(1 << 30) }
+    }
+}
+
+/// `log`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Log {
+    /// `trace`, `debug`, `info`, `warn`, `error`, or a filter such as `info,redkite_wal=debug`.
+    pub level: String,
+    /// `text` or `json`.
+    pub format: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: "text".to_owned() }
+    }
+}
