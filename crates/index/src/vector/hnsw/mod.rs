@@ -1,0 +1,171 @@
+//! Hierarchical navigable small world graphs (Malkov & Yashunin 2018, arXiv:1603.09320).
+
+mod beam;
+mod build;
+mod links;
+mod prune;
+mod rows;
+mod walk;
+
+use redkite_types::Bitmap;
+
+pub(crate) use beam::Beam;
+pub(crate) use build::build;
+
+use super::brute_force::check;
+use super::file::{File, Section, Slice};
+use super::flat::{check_shape, open_inverse_norms};
+use super::quantizer::{Quantizer, stride};
+use super::scorer::{ExactScorer, Scorer};
+use super::{
+    Hit, IndexError, Metric, Scratch, SearchParams, TopK, VectorIndex, VectorIndexKind, VectorIndexSpec,
+    VectorsView,
+};
+use links::StoredGraph;
+use walk::{Front, descend, walk};
+
+/// An opened graph.
+#[derive(Debug)]
+pub(crate) struct HnswIndex {
+    file: File,
+    m: usize,
+    base: Slice<u32>,
+    upper_starts: Slice<u32>,
+    upper: Slice<u32>,
+    inverse_norms: Option<Slice<f32>>,
+    codes: Option<Codes>,
+}
+
+#[derive(Debug)]
+struct Codes {
+    quantizer: Quantizer,
+    rows: Slice<u8>,
+    terms: Option<Slice<f32>>,
+}
+
+impl HnswIndex {
+    pub(crate) fn open(file: File) -> Result<Self, IndexError> {
+        let meta = file.meta();
+        let VectorIndexKind::Hnsw { m, .. } = meta.spec.kind else {
+            return Err(IndexError::Damaged { what: "no graph", offset: 0 });
+        };
+        let entry_exists = meta.entry.is_none_or(|entry| (entry as usize) < meta.rows);
+        if !entry_exists || meta.entry.is_none() != (meta.rows == 0) || meta.top_level > links::MOST_LEVELS {
+            return Err(IndexError::Damaged { what: "entry point", offset: 0 });
+        }
+        let places = meta.rows.checked_mul(2 * m).unwrap_or(usize::MAX);
+        Ok(Self {
+            m,
+            base: file.section(Section::Links, places)?,
+            upper_starts: file.section(Section::UpperStarts, meta.rows)?,
+            upper: file.section_of_any_length(Section::UpperLinks)?,
+            inverse_norms: open_inverse_norms(&file)?,
+            codes: Codes::open(&file)?,
+            file,
+        })
+    }
+
+    fn graph(&self) -> StoredGraph<'_> {
+        StoredGraph {
+            m: self.m,
+            base: self.file.get(&self.base),
+            upper_starts: self.file.get(&self.upper_starts),
+            upper: self.file.get(&self.upper),
+        }
+    }
+}
+
+impl Codes {
+    fn open(file: &File) -> Result<Option<Self>, IndexError> {
+        let meta = file.meta();
+        let Some(step) = meta.code_step else { return Ok(None) };
+        let metric = meta.spec.metric;
+        let centre = file.get(&file.section::<f32>(Section::CodeCentre, meta.dim)?).to_vec();
+        let bytes = meta.rows.checked_mul(stride(meta.dim)).unwrap_or(usize::MAX);
+        let terms =
+            (metric == Metric::L2).then(|| file.section(Section::CodeTerms, meta.rows)).transpose()?;
+        Ok(Some(Self {
+            quantizer: Quantizer::from_parts(metric, centre, step),
+            rows: file.section(Section::Codes, bytes)?,
+            terms,
+        }))
+    }
+}
+
+impl VectorIndex for HnswIndex {
+    fn search(
+        &self,
+        vectors: VectorsView<'_>,
+        query: &[f32],
+        params: &SearchParams,
+        filter: Option<&Bitmap>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Hit>, IndexError> {
+        check_shape(self.file.meta(), vectors)?;
+        check(vectors, None, &[query], filter)?;
+        let meta = self.file.meta();
+        let Some(entry) = meta.entry else { return Ok(Vec::new()) };
+        let graph = self.graph();
+        let metric = meta.spec.metric;
+        let norms = self.inverse_norms.as_ref().map(|norms| self.file.get(norms));
+        let mut exact = ExactScorer::new(vectors, metric, norms, query);
+        let Scratch { visited, beam, batch, distances, products, query_codes, .. } = scratch;
+        let mut front = Front { visited, beam, batch, distances };
+        front.visited.reset(meta.rows);
+        front.beam.reset(params.ef.max(params.k));
+        match &self.codes {
+            Some(codes) => {
+                let terms = codes.terms.as_ref().map(|terms| self.file.get(terms));
+                let mut scorer =
+                    codes.quantizer.aim(query, self.file.get(&codes.rows), terms, query_codes, products);
+                go(&graph, &mut scorer, entry, meta.top_level, &mut front, meta.rows);
+            }
+            None => go(&graph, &mut exact, entry, meta.top_level, &mut front, meta.rows),
+        }
+        let mut top = TopK::new(params.k, metric, params.range);
+        let Front { beam, batch, distances, .. } = front;
+        batch.clear();
+        batch.extend(beam.rows().map(|(_, row)| row));
+        batch.truncate((params.k * 2).max(params.k + 24));
+        distances.resize(batch.len(), 0.0);
+        exact.distances(batch, distances);
+        for (row, distance) in batch.iter().zip(distances.iter()) {
+            top.push_distance(*row, *distance);
+        }
+        Ok(top.into_hits())
+    }
+
+    fn spec(&self) -> &VectorIndexSpec {
+        &self.file.meta().spec
+    }
+
+    fn rows(&self) -> usize {
+        self.file.meta().rows
+    }
+
+    fn dim(&self) -> usize {
+        self.file.meta().dim
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.file.len()
+    }
+
+    fn verify(&self) -> Result<(), IndexError> {
+        self.file.verify()
+    }
+}
+
+fn go<S: Scorer>(
+    graph: &StoredGraph<'_>,
+    scorer: &mut S,
+    entry: u32,
+    top: usize,
+    front: &mut Front<'_>,
+    rows: usize,
+) {
+    let nearest = descend(graph, scorer, entry, (1..=top).rev(), front, rows);
+    front.visited.see(nearest.1);
+    front.beam.insert(nearest.0, nearest.1);
+    walk(graph, scorer, 0, front);
+}

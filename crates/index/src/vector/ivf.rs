@@ -1,0 +1,287 @@
+//! Inverted lists: rows grouped around k-means centres, of which a search compares the nearest few groups.
+//!
+//! IVF_FLAT stores row numbers only and reads vectors through the view: a row is many cache lines, so that
+//! fetching rows ahead hides where they lie, while a copy in list order would double the memory of the
+//! largest thing there is. IVF_SQ8 adds 8-bit codes in list order, a quarter of the vectors, and scores the
+//! best rows again from the vectors.
+
+use redkite_types::Bitmap;
+
+use super::brute_force::{brute_force, check, number};
+use super::file::{File, Meta, Section, Slice, Values};
+use super::flat::{build_inverse_norms, check_shape, open_inverse_norms, push_inverse_norms};
+use super::kmeans::Centres;
+use super::quantizer::{Quantizer, stride};
+use super::scorer::{CodeScorer, ExactScorer, Scorer};
+use super::{
+    Artifact, BuildContext, Elements, Hit, IndexError, Metric, Scratch, SearchParams, TopK, VectorIndex,
+    VectorIndexKind, VectorIndexSpec, VectorsView,
+};
+
+/// Rows scored between two looks at the result heap.
+const BLOCK_ROWS: usize = 256;
+
+pub(crate) fn build(
+    spec: VectorIndexSpec,
+    nlist: usize,
+    coded: bool,
+    vectors: VectorsView<'_>,
+    context: &BuildContext<'_>,
+) -> Result<Artifact, IndexError> {
+    let rows = vectors.rows();
+    let lists = nlist.min(rows);
+    let centres = Centres::train(vectors, spec.metric, lists, context)?;
+    let owners = centres.assign(vectors, |row| row, rows, context);
+    context.check()?;
+    let (starts, list_rows) = group(&owners, lists);
+    let quantizer = coded.then(|| Quantizer::train(vectors, spec.metric));
+    let meta = Meta {
+        spec,
+        rows,
+        dim: vectors.dim(),
+        code_step: quantizer.as_ref().map(Quantizer::step),
+        entry: None,
+        top_level: 0,
+        lists,
+    };
+    let mut artifact = Artifact::new(meta);
+    artifact.push(Section::Centroids, Values::F32(centres.values));
+    artifact.push(Section::ListStarts, Values::U32(starts));
+    push_inverse_norms(&mut artifact, &build_inverse_norms(spec.metric, vectors, context));
+    if let Some(quantizer) = quantizer {
+        let codes = quantizer.encode(vectors, |place| list_rows[place] as usize, rows, context);
+        if spec.metric == Metric::L2 {
+            let terms = quantizer.pair_terms(&codes, vectors.dim(), context);
+            artifact.push(Section::CodeTerms, Values::F32(terms));
+        }
+        artifact.push(Section::CodeCentre, Values::F32(quantizer.centre().to_vec()));
+        artifact.push(Section::Codes, Values::U8(codes));
+    }
+    artifact.push(Section::ListRows, Values::U32(list_rows));
+    Ok(artifact)
+}
+
+/// Rows list by list (ascending within a list), and where each list starts.
+fn group(owners: &[u32], lists: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut starts = vec![0_u32; lists + 1];
+    owners.iter().for_each(|owner| starts[*owner as usize + 1] += 1);
+    (0..lists).for_each(|list| starts[list + 1] += starts[list]);
+    let mut next = starts.clone();
+    let mut rows = vec![0; owners.len()];
+    for (row, owner) in owners.iter().enumerate() {
+        let place = &mut next[*owner as usize];
+        rows[*place as usize] = number(row);
+        *place += 1;
+    }
+    (starts, rows)
+}
+
+/// Opened lists.
+#[derive(Debug)]
+pub(crate) struct IvfIndex {
+    file: File,
+    centroids: Slice<f32>,
+    starts: Slice<u32>,
+    rows: Slice<u32>,
+    inverse_norms: Option<Slice<f32>>,
+    codes: Option<Codes>,
+}
+
+#[derive(Debug)]
+struct Codes {
+    quantizer: Quantizer,
+    rows: Slice<u8>,
+    terms: Option<Slice<f32>>,
+}
+
+impl IvfIndex {
+    pub(crate) fn open(file: File) -> Result<Self, IndexError> {
+        let meta = file.meta();
+        if meta.lists > meta.rows || (meta.lists == 0) != (meta.rows == 0) {
+            return Err(IndexError::Damaged { what: "number of lists", offset: 0 });
+        }
+        let values = |rows: usize, width: usize| rows.checked_mul(width).unwrap_or(usize::MAX);
+        let codes = match (meta.spec.kind, meta.code_step) {
+            (VectorIndexKind::IvfSq8 { .. }, Some(step)) => {
+                let centre = file.get(&file.section::<f32>(Section::CodeCentre, meta.dim)?).to_vec();
+                let l2 = meta.spec.metric == Metric::L2;
+                Some(Codes {
+                    quantizer: Quantizer::from_parts(meta.spec.metric, centre, step),
+                    rows: file.section(Section::Codes, values(meta.rows, stride(meta.dim)))?,
+                    terms: l2.then(|| file.section(Section::CodeTerms, meta.rows)).transpose()?,
+                })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            centroids: file.section(Section::Centroids, values(meta.lists, meta.dim))?,
+            starts: file.section(Section::ListStarts, meta.lists + 1)?,
+            rows: file.section(Section::ListRows, meta.rows)?,
+            inverse_norms: open_inverse_norms(&file)?,
+            codes,
+            file,
+        })
+    }
+
+    /// All lists, nearest first.
+    fn ranked_lists(&self, query: &[f32]) -> Vec<Hit> {
+        let metric = if self.spec().metric == Metric::L2 { Metric::L2 } else { Metric::Ip };
+        let lists = self.file.meta().lists;
+        let mut top = TopK::new(lists, metric, None);
+        if let Some(centres) = VectorsView::new(self.dim(), Elements::F32(self.file.get(&self.centroids))) {
+            let scorer = ExactScorer::new(centres, metric, None, query);
+            let mut distances = vec![0.0; lists];
+            scorer.block(0, &mut distances);
+            (0..).zip(distances).for_each(|(list, distance)| top.push_distance(list, distance));
+        }
+        top.into_hits()
+    }
+
+    /// The places of a list in the section of rows; empty if the file is damaged there.
+    fn places(&self, list: u32) -> std::ops::Range<usize> {
+        let starts = self.file.get(&self.starts);
+        let (start, end) = (starts[list as usize] as usize, starts[list as usize + 1] as usize);
+        if start <= end && end <= self.rows() { start..end } else { 0..0 }
+    }
+
+    /// Whether comparing all rows that pass the filter costs no more than comparing `nprobe` lists.
+    fn few_pass(&self, nprobe: usize, filter: Option<&Bitmap>) -> bool {
+        let meta = self.file.meta();
+        let probed = meta.rows * nprobe.min(meta.lists) / meta.lists.max(1);
+        filter.is_some_and(|filter| filter.count_ones() <= probed.max(BLOCK_ROWS))
+    }
+}
+
+/// What is done with the places of a list.
+struct Scan<'a> {
+    list_rows: &'a [u32],
+    filter: Option<&'a Bitmap>,
+    rows: usize,
+    /// Places that pass the filter, and the rows there.
+    places: Vec<u32>,
+    passing: Vec<u32>,
+    distances: Vec<f32>,
+}
+
+impl Scan<'_> {
+    /// Finds the next places that pass.
+    fn select(&mut self, places: std::ops::Range<usize>) {
+        self.places.clear();
+        self.passing.clear();
+        for place in places {
+            let row = self.list_rows[place];
+            let exists = (row as usize) < self.rows;
+            if exists && self.filter.is_none_or(|filter| filter.get(row as usize)) {
+                self.places.push(number(place));
+                self.passing.push(row);
+            }
+        }
+        self.distances.resize(self.passing.len(), 0.0);
+    }
+
+    /// Scores a list from the vectors.
+    fn exact(&mut self, places: std::ops::Range<usize>, scorer: &ExactScorer<'_>, top: &mut TopK) {
+        for start in places.clone().step_by(BLOCK_ROWS) {
+            self.select(start..(start + BLOCK_ROWS).min(places.end));
+            scorer.gather(&self.passing, &mut self.distances);
+            self.offer(top);
+        }
+    }
+
+    /// Scores a list by its codes.
+    fn coded(&mut self, places: std::ops::Range<usize>, scorer: &mut CodeScorer<'_>, top: &mut TopK) {
+        for start in places.clone().step_by(BLOCK_ROWS) {
+            self.select(start..(start + BLOCK_ROWS).min(places.end));
+            scorer.distances(&self.places, &mut self.distances);
+            self.offer(top);
+        }
+    }
+
+    fn offer(&self, top: &mut TopK) {
+        let scored = self.passing.iter().zip(&self.distances);
+        scored.for_each(|(row, distance)| top.push_distance(*row, *distance));
+    }
+}
+
+impl VectorIndex for IvfIndex {
+    fn search(
+        &self,
+        vectors: VectorsView<'_>,
+        query: &[f32],
+        params: &SearchParams,
+        filter: Option<&Bitmap>,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<Hit>, IndexError> {
+        check_shape(self.file.meta(), vectors)?;
+        check(vectors, None, &[query], filter)?;
+        let metric = self.spec().metric;
+        let norms = self.inverse_norms.as_ref().map(|norms| self.file.get(norms));
+        let mut top = TopK::new(params.k, metric, params.range);
+        if self.few_pass(params.nprobe, filter) {
+            brute_force(vectors, norms, query, metric, filter, &mut top)?;
+            return Ok(top.into_hits());
+        }
+        let mut exact = ExactScorer::new(vectors, metric, norms, query);
+        let mut scan = Scan {
+            list_rows: self.file.get(&self.rows),
+            filter,
+            rows: vectors.rows(),
+            places: Vec::new(),
+            passing: Vec::new(),
+            distances: Vec::new(),
+        };
+        let lists = self.ranked_lists(query);
+        // Approximate distances cannot tell whether a row lies inside a range.
+        let codes = self.codes.as_ref().filter(|_| params.range.is_none());
+        let Some(codes) = codes else {
+            for (probed, list) in lists.iter().enumerate() {
+                if probed >= params.nprobe.max(1) && top.len() >= params.k {
+                    break;
+                }
+                scan.exact(self.places(list.row), &exact, &mut top);
+            }
+            return Ok(top.into_hits());
+        };
+        let terms = codes.terms.as_ref().map(|terms| self.file.get(terms));
+        let Scratch { query_codes, products, .. } = scratch;
+        let code_rows = self.file.get(&codes.rows);
+        let mut scorer = codes.quantizer.aim(query, code_rows, terms, query_codes, products);
+        let mut nearest = TopK::new(rescored(params.k), metric, None);
+        for (probed, list) in lists.iter().enumerate() {
+            if probed >= params.nprobe.max(1) && nearest.len() >= params.k {
+                break;
+            }
+            scan.coded(self.places(list.row), &mut scorer, &mut nearest);
+        }
+        let rows: Vec<u32> = nearest.into_hits().iter().map(|hit| hit.row).collect();
+        let mut distances = vec![0.0; rows.len()];
+        exact.distances(&rows, &mut distances);
+        rows.iter().zip(distances).for_each(|(row, distance)| top.push_distance(*row, distance));
+        Ok(top.into_hits())
+    }
+
+    fn spec(&self) -> &VectorIndexSpec {
+        &self.file.meta().spec
+    }
+
+    fn rows(&self) -> usize {
+        self.file.meta().rows
+    }
+
+    fn dim(&self) -> usize {
+        self.file.meta().dim
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.file.len()
+    }
+
+    fn verify(&self) -> Result<(), IndexError> {
+        self.file.verify()
+    }
+}
+
+/// How many of the rows that codes put first are scored exactly to get the best `k`.
+pub(crate) fn rescored(k: usize) -> usize {
+    (2 * k).max(k + 32)
+}
