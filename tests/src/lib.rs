@@ -1,8 +1,9 @@
 //! Black-box tests: real server processes, the real wire protocol, an exact model.
 //!
 //! [`server`] runs and kills processes, [`client`] speaks Milvus's protocol, [`model`] knows what the
-//! answers must be.
+//! answers must be, [`workload`] is random work checked against it.
 
 pub mod client;
 pub mod model;
 pub mod server;
+pub mod workload;

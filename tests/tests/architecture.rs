@@ -59,7 +59,9 @@ fn dependencies_point_only_downward() {
 fn every_crate_has_its_layer() {
     let outside: Vec<_> = dependencies()
         .into_keys()
-        .filter(|package| layer(package).is_none() && !["redkite-tests", "redkite-bench"].contains(&package.as_str()))
+        .filter(|package| {
+            layer(package).is_none() && !["redkite-tests", "redkite-bench"].contains(&package.as_str())
+        })
         .collect();
     assert!(outside.is_empty(), "packages without a layer: {outside:?}");
 }

@@ -1,0 +1,236 @@
+//! Random work of one writer, checked against its model.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use crate::client::{CallError, Client, Row};
+use crate::model::{Effect, Model};
+
+/// Primary keys per writer.
+pub const KEYS_PER_WRITER: i64 = 1_000_000;
+/// Keys a writer actually uses: few enough that rows meet again and again.
+const KEYS_USED: i64 = 600;
+/// A writer that found the server gone tries again so long to reach the next one.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One writer: its keys, its model, its own chance.
+#[derive(Debug)]
+pub struct Writer {
+    collection: String,
+    first_key: i64,
+    model: Model,
+    random: SmallRng,
+    next_version: i64,
+    operations: u64,
+}
+
+/// How a stretch of work ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// After as many operations as asked for.
+    Done,
+    /// The server was gone.
+    ServerGone,
+}
+
+impl Writer {
+    /// A writer with keys from `number` × [`KEYS_PER_WRITER`].
+    #[must_use]
+    pub fn new(collection: &str, number: i64, shards: i32, seed: u64) -> Self {
+        Self {
+            collection: collection.to_owned(),
+            first_key: number * KEYS_PER_WRITER,
+            model: Model::new(shards),
+            random: SmallRng::seed_from_u64(seed.wrapping_add(number.cast_unsigned())),
+            next_version: 1,
+            operations: 0,
+        }
+    }
+
+    /// Number of operations done so far.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.operations
+    }
+
+    /// The filter for all rows of this writer.
+    #[must_use]
+    pub fn own_rows(&self) -> String {
+        format!("id >= {} and id < {}", self.first_key, self.first_key + KEYS_PER_WRITER)
+    }
+
+    /// Compares everything with the model, then works until `operations` are done or the server is gone.
+    ///
+    /// # Errors
+    /// If the server answers wrongly.
+    pub async fn work(&mut self, address: SocketAddr, operations: u64) -> anyhow::Result<Stopped> {
+        let Ok(mut client) = Client::connect(address).await else { return Ok(Stopped::ServerGone) };
+        if self.check(&mut client).await.context("after connecting")? == Stopped::ServerGone {
+            return Ok(Stopped::ServerGone);
+        }
+        for _ in 0..operations {
+            let step = self.step(&mut client).await;
+            match step {
+                Ok(()) => self.operations += 1,
+                Err(Failure::Gone) => return Ok(Stopped::ServerGone),
+                Err(Failure::Wrong(error)) => return Err(error),
+            }
+        }
+        Ok(Stopped::Done)
+    }
+
+    /// Compares everything with the model, by rows and by count.
+    ///
+    /// # Errors
+    /// If they differ.
+    pub async fn check(&mut self, client: &mut Client) -> anyhow::Result<Stopped> {
+        match self.compare(client).await {
+            Ok(()) => Ok(Stopped::Done),
+            Err(Failure::Gone) => Ok(Stopped::ServerGone),
+            Err(Failure::Wrong(error)) => Err(error),
+        }
+    }
+
+    async fn step(&mut self, client: &mut Client) -> Result<(), Failure> {
+        match self.random.random_range(0..100) {
+            0..35 => self.insert(client).await,
+            35..55 => self.upsert(client).await,
+            55..70 => self.delete_keys(client).await,
+            70..75 => self.delete_versions(client).await,
+            75..85 => self.compare(client).await,
+            85..95 => self.search(client).await,
+            _ => client.flush(&self.collection).await.map_err(Failure::from),
+        }
+    }
+
+    async fn insert(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let mut keys = self.some_keys(100);
+        keys.retain(|id| !self.model.rows().contains_key(id));
+        let rows: Vec<Row> = keys.into_iter().map(|id| self.new_row(id)).collect();
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let outcome = client.insert(&self.collection, &rows).await;
+        self.ended(effect_of(rows), outcome)
+    }
+
+    async fn upsert(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let rows: Vec<Row> = self.some_keys(40).into_iter().map(|id| self.new_row(id)).collect();
+        let outcome = client.upsert(&self.collection, &rows).await;
+        self.ended(effect_of(rows), outcome)
+    }
+
+    async fn delete_keys(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let keys = self.some_keys(30);
+        let filter = format!("id in {keys:?}");
+        let outcome = client.delete(&self.collection, &filter).await;
+        self.ended(keys.into_iter().map(|id| (id, None)).collect(), outcome)
+    }
+
+    async fn delete_versions(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let divisor = self.random.random_range(5..20);
+        let filter = format!("{} and version % {divisor} == 0", self.own_rows());
+        let gone = self.model.rows().values().filter(|row| row.version % divisor == 0);
+        let effect: Effect = gone.map(|row| (row.id, None)).collect();
+        let outcome = client.delete(&self.collection, &filter).await;
+        self.ended(effect, outcome)
+    }
+
+    async fn compare(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let rows = client.query(&self.collection, &self.own_rows()).await?;
+        self.model.compare(&rows).map_err(|difference| Failure::Wrong(difference.into()))?;
+        let count = client.count(&self.collection, &self.own_rows()).await?;
+        let expected = i64::try_from(self.model.rows().len()).expect("few rows");
+        check(count == expected, || format!("count(*) is {count}, the model has {expected}"))
+    }
+
+    /// A row's own vector must be found first: distance 0 and no other row has it.
+    async fn search(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let rows = self.model.rows();
+        let Some(row) = rows.values().nth(self.random.random_range(0..rows.len().max(1))).cloned() else {
+            return Ok(());
+        };
+        let hits = client.search(&self.collection, &row, 3).await?;
+        let ids: Vec<i64> = hits.iter().map(|(id, _)| *id).collect();
+        check(hits.first() == Some(&(row.id, 0.0)), || format!("search for row {row:?} found {hits:?}"))?;
+        check(ids.iter().skip(1).all(|id| *id != row.id), || format!("row {} found twice: {hits:?}", row.id))
+    }
+
+    fn ended<T>(&mut self, effect: Effect, outcome: Result<T, CallError>) -> Result<(), Failure> {
+        if let Err(CallError::Refused { code, reason }) = &outcome {
+            return Err(Failure::Wrong(anyhow::anyhow!("refused with code {code}: {reason}")));
+        }
+        self.model.ended(effect, outcome).map_err(Failure::from)
+    }
+
+    fn some_keys(&mut self, at_most: usize) -> Vec<i64> {
+        let count = self.random.random_range(1..=at_most);
+        let mut keys: Vec<i64> =
+            (0..count).map(|_| self.first_key + self.random.random_range(0..KEYS_USED)).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        keys
+    }
+
+    fn new_row(&mut self, id: i64) -> Row {
+        let version = self.next_version;
+        self.next_version += 1;
+        Row { id, version, tag: format!("tag-{}", version % 7) }
+    }
+}
+
+fn effect_of(rows: Vec<Row>) -> Effect {
+    rows.into_iter().map(|row| (row.id, Some(row))).collect()
+}
+
+enum Failure {
+    /// The server gave no answer.
+    Gone,
+    /// The server answered wrongly.
+    Wrong(anyhow::Error),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Lost(_) => Self::Gone,
+            refused @ CallError::Refused { .. } => Self::Wrong(refused.into()),
+        }
+    }
+}
+
+fn check(holds: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
+    if holds { Ok(()) } else { Err(Failure::Wrong(anyhow::anyhow!(otherwise()))) }
+}
+
+/// Connects to a server that is only just starting.
+///
+/// # Errors
+/// If it does not answer in time.
+pub async fn connect(address: SocketAddr) -> anyhow::Result<Client> {
+    let connected = tokio::time::timeout(CONNECT_PATIENCE, async {
+        loop {
+            if let Ok(client) = Client::connect(address).await {
+                return client;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    connected.await.context("server does not answer")
+}
+
+/// Makes the collection that writers work on, indexed and loaded.
+///
+/// # Errors
+/// If the server refuses.
+pub async fn prepare(client: &mut Client, collection: &str, shards: i32) -> anyhow::Result<()> {
+    client.create_collection(collection, shards).await?;
+    client.create_index(collection).await?;
+    client.load(collection).await?;
+    ensure!(client.has_collection(collection).await?, "collection {collection} is not there");
+    Ok(())
+}
