@@ -1,0 +1,113 @@
+"""The process: start, stop, restart, settings, health."""
+
+import json
+import os
+import subprocess
+import time
+import urllib.request
+
+import pytest
+from conftest import Server, binary, make
+from pymilvus import DataType, MilvusClient
+
+
+def get(url):
+    with urllib.request.urlopen(url) as answer:
+        return answer.read().decode()
+
+
+def test_restart_after_kill_keeps_everything(own_server):
+    client = MilvusClient(own_server.uri)
+    make(client, "kept", {"number": (DataType.INT64, {})}, dynamic=True)
+    client.create_partition("kept", "part")
+    client.create_alias("kept", "nickname")
+    client.insert("kept", [{"id": i, "vector": [float(i)] * 8, "number": i} for i in range(2000)])
+    client.flush("kept")
+    client.insert("kept", [{"id": i, "vector": [float(i)] * 8, "number": i, "late": True} for i in range(2000, 2100)],
+                  partition_name="part")
+    client.delete("kept", filter="number < 50")
+    client.upsert("kept", [{"id": 100, "vector": [0.0] * 8, "number": -1}])
+    client.close()
+    own_server.kill()
+    own_server.start()
+    client = MilvusClient(own_server.uri)
+    assert client.query("nickname", filter="", output_fields=["count(*)"])[0]["count(*)"] == 2050
+    assert client.query("kept", filter="id == 100", output_fields=["number"])[0]["number"] == -1
+    assert len(client.query("kept", filter="late == true", partition_names=["part"])) == 100
+    assert client.search("kept", [[1500.0] * 8], limit=1)[0][0]["id"] == 1500
+    assert client.describe_index("kept", "vector")["state"] == "Finished"
+
+
+def test_sigterm_stops_cleanly_and_quickly(own_server):
+    client = MilvusClient(own_server.uri)
+    client.create_collection("some", dimension=4)
+    client.insert("some", [{"id": 1, "vector": [1.0] * 4}])
+    begun = time.monotonic()
+    assert own_server.terminate() == 0
+    print(f"stopped in {time.monotonic() - begun:.2f} s")
+    own_server.start()
+    assert MilvusClient(own_server.uri).get("some", [1])
+
+
+def test_a_second_server_on_the_directory_is_refused(own_server):
+    second = subprocess.run([binary(), "run", "standalone", "--data-dir", own_server.directory, "--set", "proxy.port=0",
+                             "--set", "metrics.port=0"], capture_output=True, text=True, timeout=30)
+    assert second.returncode != 0
+    assert f"data directory {own_server.directory} is in use by another redkite process" in second.stderr
+
+
+def test_health_and_metrics(server, client, name):
+    health = json.loads(get(f"{server.metrics}/healthz"))
+    assert health["state"] == "OK" and {"proxy", "rootcoord", "querynode"} <= {one["name"] for one in health["detail"]}
+    client.create_collection(name, dimension=4)
+    metrics = get(f"{server.metrics}/metrics")
+    assert 'milvus_proxy_req_count{' in metrics and 'function_name="CreateCollection"' in metrics
+
+
+def test_config_prints_values_and_origins(tmp_path):
+    file = tmp_path / "redkite.yaml"
+    file.write_text("proxy:\n  port: 12345\ncommon:\n  sesion:\n    ttl: 3\n")
+    printed = subprocess.run([binary(), "config", "--config", file, "--data-dir", "/elsewhere"], capture_output=True,
+                             text=True, env={**os.environ, "METRICS_PORT": "9999"}, check=True).stdout
+    assert f"proxy.port: 12345  # file {file}" in printed
+    assert "metrics.port: 9999  # environment METRICS_PORT" in printed
+    assert "localStorage.path: /elsewhere  # command line" in printed
+    assert "common.session.ttl: 10s  # default" in printed
+    assert "unknown setting common.sesion.ttl" in printed and "did you mean common.session.ttl?" in printed
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (["--set", "proxy.prot=1"], "did you mean proxy.port?"),
+    (["--set", "proxy.port=high"], "proxy.port"),
+    (["--config", "/no/such/file"], "/no/such/file"),
+])
+def test_bad_settings_are_refused(tmp_path, arguments, message):
+    refused = subprocess.run([binary(), "run", "standalone", "--data-dir", tmp_path, *arguments], capture_output=True,
+                             text=True, timeout=30)
+    assert refused.returncode != 0 and message in refused.stderr
+
+
+def test_damaged_files_are_refused_loudly(tmp_path):
+    server = Server(tmp_path / "data")
+    client = MilvusClient(server.uri)
+    client.create_collection("some", dimension=4)
+    for i in range(20):
+        client.insert("some", [{"id": i, "vector": [1.0] * 4}])
+    server.kill()
+    log = max((tmp_path / "data/wal").rglob("*.log"), key=lambda path: path.stat().st_size)
+    content = bytearray(log.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    log.write_bytes(content)
+    server.start()
+    client = MilvusClient(server.uri)
+    with pytest.raises(Exception, match=f"{log.name}.*offset|offset.*{log.name}"):
+        client.query("some", filter="id >= 0", timeout=10)
+    assert "Abnormal" in urllib_error(f"{server.metrics}/healthz")
+    server.kill()
+
+
+def urllib_error(url):
+    try:
+        return get(url)
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
