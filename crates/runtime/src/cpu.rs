@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+/// Enough for searches to win a contended core, not so much that builds starve.
+const BACKGROUND_NICENESS: i32 = 10;
+
 /// A pool of computing threads. Cheap to clone.
 #[derive(Clone)]
 pub struct CpuPool(Arc<rayon::ThreadPool>);
@@ -35,6 +38,24 @@ impl CpuPool {
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
             .thread_name(move |index| format!("{prefix}-{index}"))
+            .build()
+            .map(|pool| Self(Arc::new(pool)))
+            .map_err(|source| BuildError { name: name.to_owned(), source })
+    }
+
+    /// A pool as by [`CpuPool::new`] whose threads yield to all others: for work that nobody waits for.
+    ///
+    /// # Errors
+    /// If the system refuses a thread.
+    pub fn background(name: &str, threads: usize) -> Result<Self, BuildError> {
+        let prefix = name.to_owned();
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(move |index| format!("{prefix}-{index}"))
+            .start_handler(|_| {
+                // On Linux this concerns the calling thread only. Refused, the thread works on as others do.
+                let _ = rustix::process::setpriority_process(None, BACKGROUND_NICENESS);
+            })
             .build()
             .map(|pool| Self(Arc::new(pool)))
             .map_err(|source| BuildError { name: name.to_owned(), source })
