@@ -1,7 +1,7 @@
 //! An object that is being written: a temporary file that becomes the object or disappears.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failpoint::{self, AFTER_SYNC, BEFORE_SYNC};
@@ -76,6 +76,20 @@ impl ObjectWriter {
     /// Tells the writer that its temporary name is gone.
     pub(crate) fn settle(&mut self) {
         self.settled = true;
+    }
+}
+
+/// For encoders that know `Write` only; prefer [`ObjectWriter::append`], whose errors name the object.
+impl Write for ObjectWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.append(bytes).map(|()| bytes.len()).map_err(|error| match error {
+            Error::Io { source, .. } => source,
+            other => io::Error::other(other),
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
