@@ -1,10 +1,18 @@
 //! How do processes agree? The metastore and what is written once on top of it.
 //!
 //! [`kv`] is the metastore trait with its laws and implementations. On transactions, leases and watches
-//! stand [`view`] (a watched copy of a prefix), [`session`] (a node says it is alive), [`election`]
+//! stand [`view`] (a watched copy of a prefix), [`session`] (a process says it is alive), [`election`]
 //! (one active coordinator, every write fenced) and [`ids`] (unique increasing ids in leased blocks).
 
+pub mod election;
+pub mod ids;
 pub mod kv;
-
-pub use kv::{Kv, KvError};
+pub mod session;
+#[cfg(test)]
+mod unreliable;
 pub mod view;
+
+pub use election::{Candidate, Leadership, LeadershipError};
+pub use ids::IdAllocator;
+pub use kv::{Kv, KvError};
+pub use session::{Session, SessionInfo, SessionSettings};

@@ -64,6 +64,14 @@ pub enum KvError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The value under a key cannot be read as what belongs there.
+    #[error("value under {key:?} cannot be used: {detail}")]
+    BadValue {
+        /// The key.
+        key: String,
+        /// What is wrong with the value.
+        detail: String,
+    },
     /// The store was closed.
     #[error("metastore closed")]
     Closed,
@@ -123,6 +131,7 @@ impl KvError {
             | Self::EmptyKey
             | Self::LeaseNotFound { .. }
             | Self::Compacted { .. }
+            | Self::BadValue { .. }
             | Self::Closed
             | Self::InUse { .. }
             | Self::Corrupt { .. }
