@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::stream;
 use parking_lot::Mutex;
 use redkite_runtime::Tasks;
 use redkite_types::Revision;
@@ -30,6 +31,7 @@ pub(crate) struct Unreliable {
     inner: Arc<EmbeddedKv>,
     trouble: watch::Sender<Trouble>,
     left: Mutex<u32>,
+    broken: watch::Sender<()>,
 }
 
 impl Unreliable {
@@ -42,7 +44,12 @@ impl Unreliable {
     }
 
     pub(crate) fn over(inner: Arc<EmbeddedKv>) -> Arc<Self> {
-        Arc::new(Self { inner, trouble: watch::Sender::new(Trouble::None), left: Mutex::new(0) })
+        Arc::new(Self {
+            inner,
+            trouble: watch::Sender::new(Trouble::None),
+            left: Mutex::new(0),
+            broken: watch::Sender::new(()),
+        })
     }
 
     /// The store without trouble.
@@ -55,6 +62,11 @@ impl Unreliable {
             *self.left.lock() = count;
         }
         self.trouble.send_replace(trouble);
+    }
+
+    /// Ends all watches with an error.
+    pub(crate) fn break_watches(&self) {
+        self.broken.send_replace(());
     }
 
     async fn enter(&self) -> Result<(), KvError> {
@@ -97,7 +109,14 @@ impl Kv for Unreliable {
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<Watch, KvError> {
         self.enter().await?;
-        self.inner.watch(prefix, from).await
+        let mut broken = self.broken.subscribe();
+        let watch = self.inner.watch(prefix, from).await?;
+        let breaks = async move {
+            // An error means that the store is gone, which breaks a watch too.
+            let _ = broken.changed().await;
+            Err(KvError::Unavailable { source: "broken by the test".into() })
+        };
+        Ok(Watch::new(stream::select(watch, stream::once(breaks))))
     }
 
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, KvError> {

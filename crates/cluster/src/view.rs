@@ -107,3 +107,78 @@ impl<T: Target> Follower<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bytes::Bytes;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::kv::Txn;
+    use crate::unreliable::{Trouble, Unreliable};
+
+    #[derive(Default)]
+    struct Copy {
+        entries: Mutex<BTreeMap<String, KeyValue>>,
+        resets: Mutex<u32>,
+    }
+
+    impl Target for Copy {
+        fn reset(&self, entries: Vec<KeyValue>) {
+            *self.resets.lock() += 1;
+            *self.entries.lock() = entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
+        }
+
+        fn apply(&self, events: Vec<Event>) {
+            let mut entries = self.entries.lock();
+            for event in events {
+                match event {
+                    Event::Put(entry) => drop(entries.insert(entry.key.clone(), entry)),
+                    Event::Delete { key } => drop(entries.remove(&key)),
+                }
+            }
+        }
+    }
+
+    async fn assert_same(kv: &Unreliable, copy: &Copy, progress: &Progress) {
+        let original = kv.inner().range("a/").await.unwrap();
+        progress.wait_for(original.revision).await;
+        assert!(copy.entries.lock().values().eq(&original.entries));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_follows_through_changes_outages_and_compaction() {
+        let (kv, _directory) = Unreliable::start().await;
+        let tasks = Tasks::new("test");
+        kv.put("a/1".to_owned(), Bytes::from("first")).await.unwrap();
+        let copy = Arc::new(Copy::default());
+        let progress = follow(kv.clone(), "a/", copy.clone(), &tasks).await.unwrap();
+        assert_same(&kv, &copy, &progress).await;
+        kv.txn(Txn::new().put("a/2", "second").delete("a/1")).await.unwrap();
+        kv.put("elsewhere".to_owned(), Bytes::new()).await.unwrap();
+        assert_same(&kv, &copy, &progress).await;
+        assert_eq!(*copy.resets.lock(), 1);
+
+        // The watch breaks, history is lost, and listing fails for a while.
+        kv.set(Trouble::Refuse);
+        kv.break_watches();
+        for n in 0..10 {
+            kv.inner().put(format!("a/{n}"), Bytes::from("while away")).await.unwrap();
+        }
+        kv.inner().delete("a/2".to_owned()).await.unwrap();
+        let now = kv.inner().range("").await.unwrap().revision;
+        kv.inner().compact(now);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        kv.set(Trouble::None);
+        assert_same(&kv, &copy, &progress).await;
+        assert_eq!(*copy.resets.lock(), 2);
+
+        // A break without compaction resumes where it was.
+        kv.break_watches();
+        kv.inner().put("a/9".to_owned(), Bytes::from("resumed")).await.unwrap();
+        assert_same(&kv, &copy, &progress).await;
+        assert_eq!(*copy.resets.lock(), 2);
+    }
+}

@@ -68,6 +68,10 @@ impl Database {
             return Err(KvError::Corrupt { path: path.to_owned(), detail: "the file is empty".to_owned() });
         }
         let redb = builder.open(path).map_err(|error| open_error(path, error))?;
+        Self::over(path, redb)
+    }
+
+    fn over(path: &Path, redb: redb::Database) -> Result<(Self, Opening), KvError> {
         let database = Self { path: path.to_owned(), redb };
         let opening = database.begin()?;
         Ok((database, opening))
@@ -313,7 +317,69 @@ fn to_revision(stored: u64) -> Revision {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use redb::StorageBackend;
+    use redb::backends::FileBackend;
+
     use super::*;
+
+    /// A file on a disk that can be made to fail.
+    #[derive(Debug)]
+    struct FailingDisk {
+        file: FileBackend,
+        full: Arc<AtomicBool>,
+    }
+
+    impl FailingDisk {
+        fn check(&self) -> std::io::Result<()> {
+            match self.full.load(Ordering::SeqCst) {
+                true => Err(std::io::ErrorKind::StorageFull.into()),
+                false => Ok(()),
+            }
+        }
+    }
+
+    impl StorageBackend for FailingDisk {
+        fn len(&self) -> std::io::Result<u64> {
+            self.file.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+            self.file.read(offset, out)
+        }
+
+        fn set_len(&self, len: u64) -> std::io::Result<()> {
+            self.check()?;
+            self.file.set_len(len)
+        }
+
+        fn sync_data(&self) -> std::io::Result<()> {
+            self.check()?;
+            self.file.sync_data()
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+            self.check()?;
+            self.file.write(offset, data)
+        }
+
+        fn close(&self) -> std::io::Result<()> {
+            self.file.close()
+        }
+    }
+
+    /// Opens an existing store on a disk that is full while `full` says so.
+    pub(in crate::kv::embedded) fn open_on_failing_disk(
+        path: &Path,
+        full: Arc<AtomicBool>,
+    ) -> (Database, Opening) {
+        let file = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+        let disk = FailingDisk { file: FileBackend::new(file).unwrap(), full };
+        let redb = Builder::new().create_with_backend(disk).unwrap();
+        Database::over(path, redb).unwrap()
+    }
 
     pub(in crate::kv::embedded) fn set_format(path: &Path, format: u64) {
         let redb = redb::Database::open(path).unwrap();

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{KeyValue, Kv, KvError, LeaseId, RangeResult, Txn, TxnOutcome, Watch};
 use committer::{Committer, Request};
-use database::Database;
+use database::{Database, Opening};
 use history::History;
 use leases::Leases;
 
@@ -83,6 +83,16 @@ impl EmbeddedKv {
     pub async fn open(path: &Path, settings: &EmbeddedSettings, tasks: &Tasks) -> Result<Arc<Self>, KvError> {
         let (file, cache) = (path.to_owned(), settings.cache_bytes);
         let (database, opening) = blocking(move || Database::open(&file, cache)).await?;
+        Ok(Self::start(path, database, opening, settings, tasks))
+    }
+
+    fn start(
+        path: &Path,
+        database: Database,
+        opening: Opening,
+        settings: &EmbeddedSettings,
+        tasks: &Tasks,
+    ) -> Arc<Self> {
         let history =
             Arc::new(History::new(opening.revision, settings.history_bytes, settings.history_revisions));
         let leases = Arc::new(Leases::new(opening.boot));
@@ -101,7 +111,7 @@ impl EmbeddedKv {
             let requests = requests.downgrade();
             move |stopping| leases::expire(leases, requests, stopping)
         });
-        Ok(Arc::new(Self { shared, requests: RwLock::new(Some(requests)), committing }))
+        Arc::new(Self { shared, requests: RwLock::new(Some(requests)), committing })
     }
 
     /// Finishes what is queued and releases the file. Later calls fail with [`KvError::Closed`];

@@ -1,4 +1,5 @@
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -211,4 +212,42 @@ async fn a_dropped_caller_does_not_stop_its_transaction() {
     }
     let batch = watch.next().await.unwrap();
     assert!(matches!(&batch.events[..], [Event::Put(entry)] if entry.key == "a"));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_an_error_and_loses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("metadata.redb");
+    open(&path).await.unwrap().close().await;
+    let full = Arc::new(AtomicBool::new(false));
+    let (database, opening) = database::tests::open_on_failing_disk(&path, full.clone());
+    let store =
+        EmbeddedKv::start(&path, database, opening, &EmbeddedSettings::default(), &Tasks::new("test"));
+    let mut acknowledged = Vec::new();
+    for n in 0..20 {
+        let key = format!("key/{n:02}");
+        store.put(key.clone(), Bytes::from(vec![b'x'; 5000])).await.unwrap();
+        acknowledged.push(key);
+    }
+    let last = store.range("").await.unwrap().revision;
+    let mut watch = store.watch("", Revision(last.0 + 1)).await.unwrap();
+    full.store(true, std::sync::atomic::Ordering::SeqCst);
+    let error = store.put("key/lost".to_owned(), Bytes::from(vec![b'x'; 500_000])).await.unwrap_err();
+    assert!(matches!(&error, KvError::Storage { path: named, .. } if *named == path), "{error:?}");
+    let lost_for_sure = !error.maybe_applied();
+    full.store(false, std::sync::atomic::Ordering::SeqCst);
+    let error = store.put("key/late".to_owned(), Bytes::new()).await.unwrap_err();
+    assert!(matches!(error, KvError::ReadOnly { .. }), "{error:?}");
+    assert!(futures::poll!(std::pin::pin!(watch.next())).is_pending(), "what failed is not watched");
+    store.close().await;
+
+    let store = open(&path).await.unwrap();
+    let mut found: Vec<_> =
+        store.range("key/").await.unwrap().entries.into_iter().map(|entry| entry.key).collect();
+    let lost = found.last().is_some_and(|key| key == "key/lost");
+    assert!(!(lost && lost_for_sure), "an error that says so means that nothing was applied");
+    found.retain(|key| key != "key/lost");
+    assert_eq!(found, acknowledged);
+    let next = store.put("key/new".to_owned(), Bytes::new()).await.unwrap();
+    assert!(next > last);
 }
