@@ -25,6 +25,7 @@
 pub mod collection;
 pub mod index;
 pub mod key;
+pub mod load;
 pub mod metadata;
 pub mod placement;
 pub mod segment;
@@ -38,6 +39,7 @@ pub use collection::{
 };
 pub use index::{IndexMethod, IndexRecord, IndexSpec, IndexesRecord};
 pub use key::{Key, Record};
+pub use load::{LoadProgress, load_progress};
 pub use metadata::{Change, Entry, Metadata};
 pub use placement::{HeldRecord, HeldSegment, HoldRecord, LoadRecord, LoadScope, ServingView, ViewSegment};
 pub use segment::{DeletesFile, SegmentIndexFile, SegmentRecord, SegmentState};

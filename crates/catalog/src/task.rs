@@ -19,7 +19,7 @@ pub struct TaskRecord {
 }
 
 /// What a task does. Sources are read as they are recorded when the work starts; the planner gives no
-/// segment to two tasks at once, except that one segment's indexes may be built by several.
+/// segment to two tasks at once, except that indexes may be built beside each other and beside a fold.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum TaskKind {
     /// Build one index of one segment.

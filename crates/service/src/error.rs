@@ -86,7 +86,8 @@ pub enum Error {
     DiskFull { reason: String },
     #[error("memory limit exceeded: {reason}")]
     OutOfMemory { reason: String },
-    #[error("collection not found[database={database}][collection={collection}]")]
+    /// `database` is empty where Milvus names none.
+    #[error("collection not found{}[collection={collection}]", in_database(database))]
     CollectionNotFound { database: String, collection: String },
     #[error("collection not loaded[collection={collection}]")]
     CollectionNotLoaded { collection: String },
@@ -159,6 +160,10 @@ pub enum Error {
     Timeout { what: String },
     #[error("{reason}")]
     Unexpected { reason: String },
+}
+
+fn in_database(database: &str) -> String {
+    if database.is_empty() { String::new() } else { format!("[database={database}]") }
 }
 
 impl Error {

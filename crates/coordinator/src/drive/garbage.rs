@@ -1,0 +1,204 @@
+//! Removes files and records that nobody is going to ask for again.
+//!
+//! Files first, records after them: a crash in between leaves a record whose files are gone already,
+//! and the next pass removes it. What was written but never recorded is found by listing all objects.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use redkite_catalog::{DroppedRecord, Metadata, SegmentRecord};
+use redkite_runtime::Stopping;
+use redkite_storage::layout::{self, ObjectPath};
+use redkite_storage::{ObjectEntry, ObjectStore};
+use redkite_types::{CollectionId, SegmentId, ShardId, Timestamp};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use crate::command::millis;
+use crate::data::GarbageSettings;
+use crate::environment::Environment;
+use crate::plan::garbage;
+use crate::step::Steps;
+use crate::writer::WriteError;
+
+/// Prefixes under which the layout puts objects.
+const ROOMS: [&str; 3] = ["segments/", "indexes/", "deltas/"];
+
+/// Starts the loop.
+pub(crate) fn spawn(environment: &Environment, store: Arc<dyn ObjectStore>, settings: &GarbageSettings) {
+    let collector = Collector {
+        environment: environment.clone(),
+        store,
+        settings: settings.clone(),
+        started: environment.clock.now(),
+    };
+    environment.tasks.spawn("garbage", |stopping| collector.run(stopping));
+}
+
+/// A pass that was not finished.
+#[derive(Debug, thiserror::Error)]
+enum GarbageError {
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    #[error(transparent)]
+    Storage(#[from] redkite_storage::Error),
+}
+
+struct Collector {
+    environment: Environment,
+    store: Arc<dyn ObjectStore>,
+    settings: GarbageSettings,
+    started: Timestamp,
+}
+
+impl Collector {
+    async fn run(self, stopping: Stopping) {
+        let mut swept = None;
+        loop {
+            if stopping.race(self.pass(&mut swept)).await.is_none_or(|go_on| !go_on) {
+                return;
+            }
+            if stopping.race(tokio::time::sleep(self.settings.check_interval)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// One pass; `false` ends the loop.
+    async fn pass(&self, swept: &mut Option<Instant>) -> bool {
+        let outcome = self.collect(swept).await;
+        metrics::counter!("redkite_garbage_passes_total").increment(1);
+        match outcome {
+            Ok(()) => true,
+            Err(GarbageError::Write(WriteError::Fenced { role })) => {
+                info!(role, "deposed, garbage collection ends");
+                false
+            }
+            Err(error) => {
+                warn!(%error, "garbage collection interrupted");
+                true
+            }
+        }
+    }
+
+    async fn collect(&self, swept: &mut Option<Instant>) -> Result<(), GarbageError> {
+        // Records and files are removed by what the view shows: it must not be that of a deposed one.
+        self.environment.catch_up().await?;
+        self.remove_segments().await?;
+        self.remove_collections().await?;
+        if swept.is_none_or(|last| last.elapsed() >= self.settings.interval) {
+            self.sweep(swept.is_none()).await?;
+            *swept = Some(Instant::now());
+        }
+        Ok(())
+    }
+
+    async fn remove_segments(&self) -> Result<(), GarbageError> {
+        let before = self.ago(self.settings.drop_tolerance);
+        let due = self.environment.view.read(|metadata| garbage::segments(metadata, before));
+        for chunk in due.chunks(64) {
+            for (collection, segment) in chunk {
+                self.delete_all(&format!("{}{segment}/", layout::segments_of(*collection))).await?;
+                self.delete_all(&format!("{}{segment}/", layout::indexes_of(*collection))).await?;
+            }
+            self.forget_segments(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_segments(&self, ids: &[(CollectionId, SegmentId)]) -> Result<(), GarbageError> {
+        let steps = self.environment.view.read(|metadata| {
+            let mut steps = Steps::new("segments forgotten");
+            for id in ids {
+                if let Some(segment) = metadata.segments.get(id) {
+                    steps.next().relies_on(id, Some(segment)).delete::<SegmentRecord>(id);
+                }
+            }
+            steps.finish()
+        });
+        self.environment.commit_all(steps).await?;
+        Ok(())
+    }
+
+    async fn remove_collections(&self) -> Result<(), GarbageError> {
+        for collection in self.environment.view.read(garbage::collections) {
+            let shards = self
+                .environment
+                .view
+                .read(|metadata| metadata.dropped.get(&collection).map_or(0, |dropped| dropped.shards));
+            self.delete_all(&layout::segments_of(collection)).await?;
+            self.delete_all(&layout::indexes_of(collection)).await?;
+            for ordinal in 0..shards {
+                self.delete_all(&layout::deltas_of(ShardId { collection, ordinal })).await?;
+            }
+            let ids = |metadata: &Metadata| -> Vec<_> {
+                metadata.segments_of(collection).map(|segment| (collection, segment.id)).collect()
+            };
+            let ids = self.environment.view.read(ids);
+            self.forget_segments(&ids).await?;
+            self.forget_collection(collection).await?;
+        }
+        Ok(())
+    }
+
+    /// Last of all, so that whatever interrupts is made up for.
+    async fn forget_collection(&self, collection: CollectionId) -> Result<(), GarbageError> {
+        let steps = self.environment.view.read(|metadata| {
+            let mut steps = Steps::new("collection forgotten");
+            if metadata.segments_of(collection).next().is_none() {
+                steps.next().delete::<DroppedRecord>(&collection);
+            }
+            steps.finish()
+        });
+        self.environment.commit_all(steps).await?;
+        Ok(())
+    }
+
+    /// Removes objects that no record and no task accounts for. Young ones may be about to be recorded.
+    async fn sweep(&self, first: bool) -> Result<(), GarbageError> {
+        let old = self.ago(self.settings.missing_tolerance);
+        let old = if first && self.settings.sole_writer { self.started } else { old };
+        let mut removed = 0_u64;
+        for room in ROOMS {
+            for entry in self.store.list(room).await? {
+                if self.is_garbage(&entry, old) && self.is_unchanged(&entry).await? {
+                    self.store.delete(&entry.path).await?;
+                    debug!(path = entry.path, "object without record removed");
+                    removed += 1;
+                }
+            }
+        }
+        if removed > 0 {
+            info!(removed, "objects without record removed");
+            metrics::counter!("redkite_garbage_objects_removed_total").increment(removed);
+        }
+        Ok(())
+    }
+
+    fn is_garbage(&self, entry: &ObjectEntry, old: Timestamp) -> bool {
+        let Ok(object) = entry.path.parse::<ObjectPath>() else {
+            return false;
+        };
+        entry.modified_millis < old.physical()
+            && !self.environment.view.read(|metadata| garbage::is_referenced(metadata, &entry.path, &object))
+    }
+
+    /// Whether the object is still the one that was listed: a flush that is repeated after a crash
+    /// writes the same name again.
+    async fn is_unchanged(&self, entry: &ObjectEntry) -> Result<bool, GarbageError> {
+        Ok(self.store.list(&entry.path).await?.contains(entry))
+    }
+
+    async fn delete_all(&self, prefix: &str) -> Result<(), GarbageError> {
+        for entry in self.store.list(prefix).await? {
+            self.store.delete(&entry.path).await?;
+            metrics::counter!("redkite_garbage_objects_removed_total").increment(1);
+        }
+        Ok(())
+    }
+
+    fn ago(&self, span: Duration) -> Timestamp {
+        let now = self.environment.clock.now().physical();
+        Timestamp::from_physical(now.saturating_sub(millis(span)))
+    }
+}

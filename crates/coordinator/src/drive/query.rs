@@ -1,0 +1,71 @@
+//! The query coordinator's loop: holds, serving views, loaded marks.
+
+use std::collections::BTreeSet;
+
+use async_trait::async_trait;
+use redkite_types::{CollectionId, NodeId, SegmentId};
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::{Driver, Pace, run, settle};
+use crate::environment::Environment;
+use crate::plan::serving;
+use crate::query::QuerySettings;
+use crate::writer::WriteError;
+
+/// Starts the loop.
+pub(crate) fn spawn(environment: &Environment, settings: &QuerySettings) {
+    let pace =
+        Pace { debounce: settings.debounce, review: settings.review_interval, nudge: Notify::new().into() };
+    let driver = QueryDriver { environment: environment.clone(), failures: BTreeSet::new() };
+    let environment = environment.clone();
+    environment.tasks.clone().spawn("querycoord", |stopping| run(driver, environment, pace, stopping));
+}
+
+struct QueryDriver {
+    environment: Environment,
+    /// Segments that nodes cannot open; each is told of once.
+    failures: BTreeSet<(NodeId, CollectionId, SegmentId)>,
+}
+
+#[async_trait]
+impl Driver for QueryDriver {
+    const NAME: &'static str = "querycoord";
+
+    async fn round(&mut self, dirty: &BTreeSet<CollectionId>) -> Result<(), WriteError> {
+        let nodes = self.environment.nodes.watch().borrow().clone();
+        for collection in dirty {
+            let plan = |metadata: &_| serving::plan(metadata, *collection, &nodes.query);
+            settle(&self.environment, *collection, plan).await?;
+        }
+        self.report_failures();
+        Ok(())
+    }
+}
+
+impl QueryDriver {
+    fn report_failures(&mut self) {
+        let mut failures = BTreeSet::new();
+        let known = &self.failures;
+        self.environment.view.read(|metadata| {
+            for ((node, collection), held) in &metadata.held {
+                for (segment, reason) in &held.failures {
+                    let failure = (*node, *collection, *segment);
+                    if !known.contains(&failure) {
+                        warn!(
+                            node = node.0,
+                            collection = collection.0,
+                            segment = segment.0,
+                            reason,
+                            "segment not loaded"
+                        );
+                    }
+                    failures.insert(failure);
+                }
+            }
+        });
+        #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+        metrics::gauge!("redkite_querycoord_unloadable_segments").set(failures.len() as f64);
+        self.failures = failures;
+    }
+}

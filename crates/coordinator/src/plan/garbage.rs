@@ -1,0 +1,97 @@
+//! Which files and records is nobody going to ask for again?
+
+use std::collections::BTreeSet;
+
+use redkite_catalog::{Metadata, SegmentState, TaskKind};
+use redkite_storage::layout::ObjectPath;
+use redkite_types::{CollectionId, SegmentId, TaskId, Timestamp};
+
+use super::dropped;
+use super::serving::placed;
+
+/// Dropped segments of living collections that no view and no node needs, dropped before `before`.
+pub(crate) fn segments(metadata: &Metadata, before: Timestamp) -> Vec<(CollectionId, SegmentId)> {
+    let mut found = Vec::new();
+    let mut in_use: Option<(CollectionId, BTreeSet<SegmentId>)> = None;
+    for ((collection, id), segment) in &metadata.segments {
+        let SegmentState::Dropped { at, .. } = segment.state else { continue };
+        if at >= before || !metadata.collections.contains_key(collection) {
+            continue;
+        }
+        if in_use.as_ref().is_none_or(|(of, _)| of != collection) {
+            let mut ids = placed(metadata, *collection);
+            ids.extend(held_or_worked_on(metadata, *collection));
+            in_use = Some((*collection, ids));
+        }
+        if in_use.as_ref().is_some_and(|(_, ids)| !ids.contains(id)) {
+            found.push((*collection, *id));
+        }
+    }
+    found
+}
+
+fn held_or_worked_on(metadata: &Metadata, collection: CollectionId) -> BTreeSet<SegmentId> {
+    let held = metadata.held.iter().filter(|((_, of), _)| *of == collection);
+    let mut ids: BTreeSet<_> = held.flat_map(|(_, held)| held.segments.keys().copied()).collect();
+    for task in metadata.tasks.values() {
+        match &task.kind {
+            TaskKind::BuildIndex { segment, .. } => {
+                ids.insert(*segment);
+            }
+            TaskKind::Compact { sources, .. } => ids.extend(sources),
+            TaskKind::FoldDeletes { segments, .. } => ids.extend(segments),
+        }
+    }
+    ids
+}
+
+/// Dropped collections that nobody writes to or reads from any more.
+pub(crate) fn collections(metadata: &Metadata) -> Vec<CollectionId> {
+    metadata.dropped.keys().copied().filter(|id| dropped::is_quiet(metadata, *id)).collect()
+}
+
+/// Whether a record or a task accounts for the object. Flushes that are not yet recorded are not seen
+/// here: callers leave young objects alone.
+pub(crate) fn is_referenced(metadata: &Metadata, path: &str, object: &ObjectPath) -> bool {
+    match object {
+        ObjectPath::SegmentData { collection, segment } => {
+            metadata.segments.contains_key(&(*collection, *segment)) || is_target(metadata, *segment)
+        }
+        ObjectPath::SegmentDeletes { collection, segment, .. } => {
+            let record = metadata.segments.get(&(*collection, *segment));
+            let deletes = record.and_then(|record| record.deletes.as_ref());
+            deletes.is_some_and(|file| file.path == path) || is_folding(metadata, *segment)
+        }
+        ObjectPath::Index { collection, segment, index, build } => {
+            let record = metadata.segments.get(&(*collection, *segment));
+            let file = record.and_then(|record| record.indexes.get(index));
+            file.is_some_and(|file| file.path == path) || is_task(metadata, *build)
+        }
+        ObjectPath::Delta { shard, .. } => {
+            let checkpoint = metadata.checkpoints.get(shard);
+            let named = |deltas: &[redkite_catalog::DeltaFile]| deltas.iter().any(|delta| delta.path == path);
+            checkpoint.is_some_and(|checkpoint| named(&checkpoint.deltas))
+                || metadata.tasks.values().any(|task| match &task.kind {
+                    TaskKind::FoldDeletes { deltas, .. } => named(deltas),
+                    TaskKind::BuildIndex { .. } | TaskKind::Compact { .. } => false,
+                })
+        }
+    }
+}
+
+fn is_target(metadata: &Metadata, segment: SegmentId) -> bool {
+    metadata
+        .tasks
+        .values()
+        .any(|task| matches!(&task.kind, TaskKind::Compact { target, .. } if *target == segment))
+}
+
+fn is_folding(metadata: &Metadata, segment: SegmentId) -> bool {
+    metadata.tasks.values().any(
+        |task| matches!(&task.kind, TaskKind::FoldDeletes { segments, .. } if segments.contains(&segment)),
+    )
+}
+
+fn is_task(metadata: &Metadata, task: TaskId) -> bool {
+    metadata.tasks.contains_key(&task)
+}

@@ -1,0 +1,114 @@
+//! The query coordinator: load and release, placement of sealed segments, serving views.
+//!
+//! Commands change what should be loaded; [`crate::plan::serving`] makes the rest follow.
+
+mod load;
+mod release;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redkite_catalog::LoadScope;
+use redkite_runtime::units;
+use redkite_service::{DdlAck, QueryCoord, RequestId, Result};
+use redkite_types::{CollectionId, PartitionId};
+use serde::{Deserialize, Serialize};
+use tracing::warn;
+
+use crate::command::Commands;
+use crate::drive;
+use crate::environment::Environment;
+use crate::plan::serving::views_in;
+
+/// Settings of the query coordinator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct QuerySettings {
+    /// Changes that arrive within this time are planned together.
+    #[serde(with = "units::millis")]
+    pub debounce: Duration,
+    /// How often everything is looked at again.
+    #[serde(with = "units::seconds")]
+    pub review_interval: Duration,
+    /// How long a release waits for the views to follow before it answers anyway.
+    #[serde(with = "units::seconds")]
+    pub release_patience: Duration,
+}
+
+impl Default for QuerySettings {
+    fn default() -> Self {
+        Self {
+            debounce: Duration::from_millis(2),
+            review_interval: Duration::from_secs(30),
+            release_patience: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The query coordinator.
+#[derive(Debug)]
+pub struct QueryCoordinator {
+    environment: Environment,
+    settings: QuerySettings,
+    commands: Commands,
+}
+
+impl QueryCoordinator {
+    /// Takes over: continues what the records say is going on, then is ready for commands.
+    ///
+    /// # Errors
+    /// If the metastore cannot be read.
+    pub async fn start(environment: Environment, settings: QuerySettings) -> Result<Arc<Self>> {
+        environment.catch_up().await?;
+        let commands = Commands::start("query", environment.clone()).await?;
+        drive::query::spawn(&environment, &settings);
+        Ok(Arc::new(Self { environment, settings, commands }))
+    }
+
+    /// Waits until no view names segments of the partitions.
+    async fn views_without(&self, collection: CollectionId, partitions: &[PartitionId]) {
+        let view = &self.environment.view;
+        let mut changes = view.changes();
+        let named = || {
+            view.read(|metadata| {
+                views_in(metadata, collection)
+                    .flat_map(|(_, view)| &view.segments)
+                    .any(|entry| partitions.contains(&entry.partition))
+            })
+        };
+        while named() {
+            changes.any().await;
+        }
+    }
+}
+
+#[async_trait]
+impl QueryCoord for QueryCoordinator {
+    async fn load(
+        &self,
+        id: RequestId,
+        collection: CollectionId,
+        scope: LoadScope,
+        replicas: u32,
+    ) -> Result<DdlAck> {
+        let nodes = self.environment.nodes.watch().borrow().query.len();
+        self.commands.execute(id, 0, |draft| load::plan(draft, collection, &scope, replicas, nodes)).await
+    }
+
+    async fn release(
+        &self,
+        id: RequestId,
+        collection: CollectionId,
+        partitions: Vec<PartitionId>,
+    ) -> Result<DdlAck> {
+        let ack = self.commands.execute(id, 0, |draft| release::plan(draft, collection, &partitions)).await?;
+        let withdrawn = self.views_without(collection, &partitions);
+        if tokio::time::timeout(self.settings.release_patience, withdrawn).await.is_err() {
+            warn!(collection = collection.0, "views still name released partitions");
+        }
+        Ok(DdlAck { revision: self.environment.view.revision().max(ack.revision), ..ack })
+    }
+}

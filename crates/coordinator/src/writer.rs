@@ -1,0 +1,40 @@
+//! How does a coordinator write, so that a deposed one cannot?
+
+use async_trait::async_trait;
+use redkite_cluster::kv::{KvError, Txn, TxnOutcome};
+
+/// The only door through which coordinators write.
+///
+/// An implementation MUST apply the transaction only while its holder is the active coordinator, in
+/// the same atomic step; a loss of that role is [`WriteError::Fenced`], not an uncommitted outcome.
+#[async_trait]
+pub trait MetaWriter: Send + Sync + 'static {
+    /// Applies `txn` if its compares hold and this coordinator is still the active one.
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, WriteError>;
+}
+
+/// A write that was not carried out, or perhaps was.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Another coordinator is the active one now.
+    #[error("another {role} is active")]
+    Fenced {
+        /// The role that was lost.
+        role: String,
+    },
+    /// The metastore failed.
+    #[error(transparent)]
+    Kv(#[from] KvError),
+}
+
+impl From<WriteError> for redkite_service::Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Fenced { role } => Self::Fenced { what: role },
+            // The command carries an id: repeating it settles whether it was applied.
+            WriteError::Kv(error) if error.maybe_applied() => Self::Timeout { what: error.to_string() },
+            WriteError::Kv(error) if error.retryable() => Self::Unavailable { reason: error.to_string() },
+            WriteError::Kv(error) => Self::internal(error),
+        }
+    }
+}
