@@ -1,0 +1,191 @@
+//! Which segments are held, and in what state?
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redkite_segment::SealedSegment;
+use redkite_service::Error as ServiceError;
+use redkite_types::{CollectionId, SegmentId, ShardId};
+use tokio::sync::watch;
+
+/// A segment that is open.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) collection: CollectionId,
+    pub(crate) shard: ShardId,
+    pub(crate) segment: SealedSegment,
+}
+
+/// A segment that should be held.
+#[derive(Clone, Debug)]
+pub(crate) enum Slot {
+    /// On the way.
+    Opening,
+    /// Readable, with every delete.
+    Ready(Arc<Held>),
+    /// It could not be opened; trying goes on.
+    Failed(String),
+}
+
+/// The segments of a node.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    state: Mutex<State>,
+    /// Counts changes of slots.
+    changes: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    slots: HashMap<SegmentId, (CollectionId, Slot)>,
+    /// Open segments that take pushed deletes: the ready ones and those still catching up.
+    fed: HashMap<ShardId, BTreeMap<SegmentId, Arc<Held>>>,
+}
+
+impl Holder {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::default(), changes: watch::channel(0).0 }
+    }
+
+    /// Makes a place for a segment; `false` if there is one already.
+    pub(crate) fn begin(&self, segment: SegmentId, collection: CollectionId) -> bool {
+        let mut state = self.state.lock();
+        let new = !state.slots.contains_key(&segment);
+        if new {
+            state.slots.insert(segment, (collection, Slot::Opening));
+        }
+        new
+    }
+
+    /// Whether a segment still has its place.
+    pub(crate) fn wants(&self, segment: SegmentId) -> bool {
+        self.state.lock().slots.contains_key(&segment)
+    }
+
+    /// From now on the segment takes every pushed delete. `false` if it has lost its place.
+    pub(crate) fn feed(&self, held: &Arc<Held>) -> bool {
+        let mut state = self.state.lock();
+        let wanted = state.slots.contains_key(&held.segment.id());
+        if wanted {
+            state.fed.entry(held.shard).or_default().insert(held.segment.id(), held.clone());
+        }
+        wanted
+    }
+
+    /// Changes the state of a segment that still has its place.
+    pub(crate) fn set(&self, segment: SegmentId, slot: Slot) {
+        if let Some((_, present)) = self.state.lock().slots.get_mut(&segment) {
+            *present = slot;
+        }
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Gives a segment up. Reads that have it finish with it.
+    pub(crate) fn remove(&self, segment: SegmentId) {
+        let mut state = self.state.lock();
+        state.slots.remove(&segment);
+        state.fed.retain(|_, segments| {
+            segments.remove(&segment);
+            !segments.is_empty()
+        });
+        drop(state);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// All places with their states.
+    pub(crate) fn slots(&self) -> Vec<(SegmentId, CollectionId, Slot)> {
+        let state = self.state.lock();
+        state.slots.iter().map(|(id, (collection, slot))| (*id, *collection, slot.clone())).collect()
+    }
+
+    /// The open segments of a shard, those that are still catching up too.
+    pub(crate) fn fed(&self, shard: ShardId) -> Vec<Arc<Held>> {
+        let state = self.state.lock();
+        state.fed.get(&shard).map(|segments| segments.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Notices of changes.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The named segments, waiting at most `patience` for those that `coming` says are on the way.
+    pub(crate) async fn ready(
+        &self,
+        segments: &[SegmentId],
+        patience: Duration,
+        coming: impl Fn(SegmentId) -> bool,
+    ) -> Result<Vec<Arc<Held>>, ServiceError> {
+        match self.look(segments, &coming) {
+            Looked::Ready(held) => return Ok(held),
+            Looked::Gone(error) => return Err(error),
+            Looked::Waiting(_) => {}
+        }
+        let mut changes = self.changes();
+        let deadline = tokio::time::Instant::now() + patience;
+        loop {
+            changes.mark_unchanged();
+            let error = match self.look(segments, &coming) {
+                Looked::Ready(held) => return Ok(held),
+                Looked::Gone(error) => return Err(error),
+                Looked::Waiting(error) => error,
+            };
+            if tokio::time::timeout_at(deadline, changes.changed()).await.is_err() {
+                return Err(error);
+            }
+        }
+    }
+
+    fn look(&self, segments: &[SegmentId], coming: &impl Fn(SegmentId) -> bool) -> Looked {
+        let state = self.state.lock();
+        let mut held = Vec::with_capacity(segments.len());
+        for segment in segments {
+            let not_loaded = ServiceError::SegmentNotLoaded { segment: segment.0 };
+            match state.slots.get(segment) {
+                Some((_, Slot::Ready(ready))) => held.push(ready.clone()),
+                Some((_, Slot::Opening)) => return Looked::Waiting(not_loaded),
+                Some((_, Slot::Failed(reason))) => {
+                    return Looked::Waiting(ServiceError::Io {
+                        reason: format!("segment {segment}: {reason}"),
+                    });
+                }
+                None if coming(*segment) => return Looked::Waiting(not_loaded),
+                None => return Looked::Gone(not_loaded),
+            }
+        }
+        Looked::Ready(held)
+    }
+}
+
+enum Looked {
+    Ready(Vec<Arc<Held>>),
+    /// Worth waiting; if that is in vain, the error.
+    Waiting(ServiceError),
+    Gone(ServiceError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SEGMENT: SegmentId = SegmentId(7);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_waits_for_a_segment_on_the_way_and_no_other() {
+        let holder = Holder::new();
+        let wait = Duration::from_secs(5);
+        let gone = holder.ready(&[SEGMENT], wait, |_| false).await.unwrap_err();
+        assert_eq!(gone, ServiceError::SegmentNotLoaded { segment: 7 });
+        assert!(holder.begin(SEGMENT, CollectionId(1)));
+        assert!(!holder.begin(SEGMENT, CollectionId(1)));
+        let (read, ()) = tokio::join!(holder.ready(&[SEGMENT], wait, |_| true), async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            holder.remove(SEGMENT);
+            holder.begin(SEGMENT, CollectionId(1));
+            holder.set(SEGMENT, Slot::Failed("damaged".to_owned()));
+        });
+        assert!(read.unwrap_err().to_string().contains("damaged"));
+    }
+}

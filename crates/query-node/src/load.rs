@@ -1,0 +1,111 @@
+//! One segment, from files to readable. Why no delete is lost on the way: see the crate.
+
+use std::sync::Arc;
+
+use redkite_catalog::{Record, SegmentIndexFile, SegmentRecord, ShardCheckpoint};
+use redkite_segment::{SealedSegment, read_deltas};
+use redkite_storage::format::RowDeletes;
+use redkite_types::{CollectionId, SegmentId, ShardId};
+
+use crate::Environment;
+use crate::error::{Error, Result};
+use crate::holder::{Held, Holder};
+
+/// Opens a segment with its deletes and finished indexes; `None` if it lost its place meanwhile.
+pub(crate) async fn load(
+    environment: &Environment,
+    holder: &Holder,
+    collection: CollectionId,
+    id: SegmentId,
+) -> Result<Option<Arc<Held>>> {
+    let record = segment_record(environment, collection, id).await?;
+    let segment = SealedSegment::load(&*environment.store, &record).await?;
+    let held = Arc::new(Held { collection, shard: record.shard, segment });
+    attach_indexes(environment, &held, &record).await;
+    if !holder.feed(&held) {
+        return Ok(None);
+    }
+    apply_missed(environment, &held, &record).await?;
+    let warmed = held.clone();
+    environment.cpu.run(move || warmed.segment.warm()).await??;
+    Ok(Some(held))
+}
+
+/// Applies every delete the segment has missed: the leader's buffer first, then the files.
+async fn apply_missed(environment: &Environment, held: &Arc<Held>, opened: &SegmentRecord) -> Result<()> {
+    let leader = environment.shards.leader(held.shard).await?;
+    let buffered = leader.deletes_after(held.shard, opened.deletes_through).await?;
+    apply(held, &buffered.deletes)?;
+    // A delta vanishes from the checkpoint only after its content is in the segment's own record.
+    for delta in checkpoint(environment, held.shard).await?.deltas {
+        if delta.through > opened.deletes_through {
+            held.segment.apply_deltas(&read_deltas(&*environment.store, &delta.path).await?)?;
+        }
+    }
+    let now = segment_record(environment, held.collection, held.segment.id()).await?;
+    if let Some(deletes) = now.deletes.filter(|_| now.deletes_through > opened.deletes_through) {
+        let bytes = environment.store.get(&deletes.path).await.map_err(redkite_segment::Error::from)?;
+        let folded = RowDeletes::decode(&deletes.path, &bytes).map_err(redkite_segment::Error::from)?;
+        held.segment.apply_row_deletes(&folded);
+    }
+    Ok(())
+}
+
+/// Attaches finished indexes that are not attached, forgets those that were dropped. An index that
+/// cannot be opened costs speed, not answers: the segment is searched without it.
+pub(crate) async fn attach_indexes(environment: &Environment, held: &Held, record: &SegmentRecord) {
+    let definitions = environment.view.read(|metadata| {
+        metadata.indexes.get(&held.collection).map(|entry| entry.record.clone()).unwrap_or_default()
+    });
+    let attached = held.segment.indexes();
+    for id in attached.iter().filter(|id| !record.indexes.contains_key(id)) {
+        held.segment.detach_index(*id);
+    }
+    for definition in &definitions.indexes {
+        let Some(file) = record.indexes.get(&definition.id) else { continue };
+        if attached.contains(&definition.id) || !has_content(file) {
+            continue;
+        }
+        if let Err(error) = held.segment.load_index(&*environment.store, definition, file).await {
+            let error = Error::from(error).chain();
+            tracing::error!(segment = %held.segment.id(), index = definition.name, error, "index not opened");
+        }
+    }
+}
+
+/// Nothing to index leaves an index without a file.
+pub(crate) fn has_content(file: &SegmentIndexFile) -> bool {
+    !file.path.is_empty()
+}
+
+/// The segment's record as it is now.
+async fn segment_record(
+    environment: &Environment,
+    collection: CollectionId,
+    segment: SegmentId,
+) -> Result<SegmentRecord> {
+    let stored = environment.kv.get(&SegmentRecord::key(&(collection, segment))).await?;
+    let stored = stored.ok_or(Error::NoSegment { segment })?;
+    SegmentRecord::decode(&stored.value).map_err(|source| Error::Record { segment, source })
+}
+
+/// The shard's checkpoint as it is now; a shard that never flushed has none.
+async fn checkpoint(environment: &Environment, shard: ShardId) -> Result<ShardCheckpoint> {
+    let stored = environment.kv.get(&ShardCheckpoint::key(&shard)).await?;
+    let decode = |stored: redkite_cluster::kv::KeyValue| ShardCheckpoint::decode(&stored.value);
+    let decoded = stored.map(decode).transpose();
+    Ok(decoded
+        .map_err(|error| redkite_service::Error::internal(format!("checkpoint of shard {shard}: {error}")))?
+        .unwrap_or_default())
+}
+
+/// Applies deletes of the shard as far as they concern the segment.
+pub(crate) fn apply(held: &Held, deletes: &[redkite_service::Delete]) -> Result<()> {
+    for delete in deletes {
+        let concerns = delete.partition.is_none_or(|partition| partition == held.segment.partition());
+        if concerns {
+            held.segment.delete(&delete.keys, delete.timestamp)?;
+        }
+    }
+    Ok(())
+}
