@@ -4,6 +4,7 @@
 //! already cast to the class of the column they are compared with, lists are sorted sets, patterns
 //! are taken apart; evaluation has nothing left to decide.
 
+mod display;
 mod keys;
 mod literal;
 mod pattern;
