@@ -1,0 +1,109 @@
+//! Delete, by primary key or by filter.
+
+use std::sync::Arc;
+
+use futures::future::try_join_all;
+use redkite_catalog::CollectionRecord;
+use redkite_proto::milvus::{DeleteRequest, MutationResult};
+use redkite_query::{Plan, PlanPurpose};
+use redkite_service::{Consistency, Error, RetrieveRequest, WriteOp};
+use redkite_types::{PartitionId, PrimaryKeys, ShardId, Timestamp};
+
+use super::insert::refuse_namespace;
+use super::route::split_keys;
+use crate::collection::{Readable, check_collection_name, expired_before, written_partition};
+use crate::{Proxy, RequestContext, refuse};
+
+impl Proxy {
+    /// Deletes rows by primary key, or those that satisfy a filter.
+    ///
+    /// # Errors
+    /// In Milvus's words: a bad filter, or a shard that refuses.
+    pub async fn delete(
+        &self,
+        context: RequestContext,
+        request: DeleteRequest,
+    ) -> Result<MutationResult, Error> {
+        check_collection_name(&request.collection_name)?;
+        refuse_namespace(request.namespace.as_deref())?;
+        let target = self.readable(&context, &request.db_name, &request.collection_name).await?;
+        let purpose = PlanPurpose::Delete;
+        let plan = self.plans.plan(&target.record, &request.expr, request.expr_template_values, purpose)?;
+        if plan.always_true() {
+            let what = format!("delete plan can't be empty or always true : {}", request.expr);
+            return Err(refuse::invalid(what));
+        }
+        let partition = match request.partition_name.as_str() {
+            "" => None,
+            _ if target.record.schema.partition_key().is_some() => return Err(refuse::named_partition()),
+            name => Some(written_partition(&target.record, name)?),
+        };
+        let (deleted, timestamp) = match plan.primary_keys() {
+            Some(keys) => {
+                let count = keys.len();
+                let writes = split_keys(&target.record, keys)
+                    .into_iter()
+                    .map(|(shard, keys)| (shard, WriteOp::Delete { partition, keys }));
+                (count, self.write(&target.record, writes).await?)
+            }
+            None => self.delete_found(&target, partition, plan).await?,
+        };
+        Ok(MutationResult {
+            status: Some(redkite_proto::common::Status::default()),
+            // Milvus sends ids without a list: clients tell the count from a list by it.
+            i_ds: Some(redkite_proto::schema::IDs { id_field: None }),
+            acknowledged: true,
+            delete_cnt: i64::try_from(deleted).unwrap_or(i64::MAX),
+            timestamp: timestamp.0,
+            ..MutationResult::default()
+        })
+    }
+
+    /// Deletes what a filter finds; number of rows found, and when the last ones were deleted.
+    async fn delete_found(
+        &self,
+        target: &Readable,
+        partition: Option<PartitionId>,
+        plan: Arc<Plan>,
+    ) -> Result<(usize, Timestamp), Error> {
+        let names: Vec<String> = partition
+            .and_then(|id| target.record.partition_by_id(id))
+            .map(|partition| partition.name.clone())
+            .into_iter()
+            .collect();
+        let request = Arc::new(RetrieveRequest {
+            collection: target.record.id,
+            schema_version: target.record.schema.version,
+            partitions: target.loaded_partitions(&names)?,
+            filter: Some(plan),
+            output: Vec::new(),
+            limit: None,
+            consistency: Consistency::Strong,
+            ignore_growing: false,
+            expired_before: expired_before(&target.record, self.parts.clock.now()),
+        });
+        let shards = target.record.shard_ids();
+        let deletes =
+            shards.map(|shard| self.delete_found_in(&target.record, shard, partition, request.clone()));
+        let deleted = try_join_all(deletes).await?;
+        let count = deleted.iter().map(|(count, _)| count).sum();
+        Ok((count, deleted.into_iter().map(|(_, timestamp)| timestamp).max().unwrap_or_default()))
+    }
+
+    async fn delete_found_in(
+        &self,
+        collection: &CollectionRecord,
+        shard: ShardId,
+        partition: Option<PartitionId>,
+        request: Arc<RetrieveRequest>,
+    ) -> Result<(usize, Timestamp), Error> {
+        let found = self.retrieve_shard(shard, request).await?;
+        let keys: PrimaryKeys = found.part.ids;
+        if keys.is_empty() {
+            return Ok((0, found.read_timestamp));
+        }
+        let count = keys.len();
+        let timestamp = self.write(collection, [(shard, WriteOp::Delete { partition, keys })]).await?;
+        Ok((count, timestamp))
+    }
+}

@@ -1,0 +1,10 @@
+//! How do rows become writes of shards?
+//!
+//! [`rows`] checks what a client sent and makes one batch of it, [`route`] splits the batch by shard,
+//! and a file per request says what is written.
+
+pub(crate) mod delete;
+pub(crate) mod insert;
+pub(crate) mod route;
+pub(crate) mod rows;
+pub(crate) mod upsert;
