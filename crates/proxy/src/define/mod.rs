@@ -1,0 +1,9 @@
+//! What may be defined? Names, schemas, properties, indexes and loads, checked in Milvus's words.
+
+pub(crate) mod add_field;
+pub(crate) mod field;
+pub(crate) mod index;
+pub(crate) mod load;
+pub(crate) mod name;
+pub(crate) mod property;
+pub(crate) mod schema;

@@ -1,0 +1,5 @@
+//! What do definitions look like to clients? Pure functions from the metastore's records to answers.
+
+pub(crate) mod collection;
+pub(crate) mod index;
+pub(crate) mod segment;
