@@ -1,0 +1,438 @@
+//! Which shards does this node lead? It makes true what the assignments say.
+//!
+//! One loop watches the records. A new assignment starts a shard (many at the same time, a few of them
+//! recovering at once), a changed one restarts it under the new epoch, one that is gone stops it; when
+//! the collection is gone too, the log is removed. Every other change that concerns a shard plans its
+//! route anew. A shard whose log is damaged is refused, with the reason, and the others serve.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::join_all;
+use parking_lot::RwLock;
+use redkite_catalog::{Change, Changes, ShardStatus};
+use redkite_query::reduce::{RetrievePart, SearchPart};
+use redkite_runtime::{Backoff, Stopping};
+use redkite_service::{
+    DeleteBatch, Error as ServiceError, Flushed, ReadAck, Result, RetrieveRequest, SearchRequest, Shard,
+    WriteAck, WriteRequest,
+};
+use redkite_types::{CollectionId, ShardId, Timestamp};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, timeout_at};
+use tracing::{error, info, warn};
+
+use crate::report::Reports;
+use crate::shard::{Leadership, ShardLeader};
+use crate::{Environment, Error};
+
+/// Shards of one node that write files at the same time.
+const FLUSHES: usize = 2;
+/// How often idle and failed shards are looked for.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// A node that leads shards.
+pub struct StreamingNode {
+    environment: Arc<Environment>,
+    shards: RwLock<BTreeMap<ShardId, Slot>>,
+    recoveries: Arc<Semaphore>,
+    flushes: Arc<Semaphore>,
+    reports: Arc<Reports>,
+}
+
+/// A shard that is assigned to this node.
+struct Slot {
+    leadership: Leadership,
+    state: Arc<watch::Sender<Stage>>,
+}
+
+#[derive(Clone, Debug)]
+enum Stage {
+    Starting { problem: Option<String> },
+    Serving(Arc<ShardLeader>),
+    Refused(ServiceError),
+    Stopped,
+}
+
+/// How a shard of this node does.
+#[derive(Clone, Debug)]
+pub struct ShardHealth {
+    /// The shard.
+    pub shard: ShardId,
+    /// Whether it answers reads.
+    pub serving: bool,
+    /// What is wrong with it: it cannot be recovered, its log takes no writes, or its flush fails.
+    pub problem: Option<String>,
+}
+
+impl StreamingNode {
+    /// A node that leads nothing yet.
+    #[must_use]
+    pub fn new(environment: Environment) -> Arc<Self> {
+        let recoveries = Arc::new(Semaphore::new(environment.settings.parallel_recoveries.max(1)));
+        Arc::new(Self {
+            environment: Arc::new(environment),
+            shards: RwLock::default(),
+            recoveries,
+            flushes: Arc::new(Semaphore::new(FLUSHES)),
+            reports: Arc::default(),
+        })
+    }
+
+    /// Begins to lead what it is assigned, now and later.
+    pub fn start(self: &Arc<Self>) {
+        let tasks = &self.environment.tasks;
+        let (node, changes) = (self.clone(), self.environment.view.changes());
+        tasks.spawn("shard-reconciler", move |stopping| node.reconcile(changes, stopping));
+        let node = self.clone();
+        tasks.spawn("shard-housekeeping", move |stopping| node.keep_house(stopping));
+        let (reports, environment) = (self.reports.clone(), self.environment.clone());
+        tasks.spawn("shard-reports", move |stopping| reports.run(environment, stopping));
+    }
+
+    /// Stops every shard: writes on their way are settled, logs closed. Call it after the node's tasks
+    /// were asked to stop.
+    pub async fn stop(&self) {
+        let slots = std::mem::take(&mut *self.shards.write());
+        join_all(slots.into_values().map(|slot| async move {
+            if let Stage::Serving(leader) = slot.state.send_replace(Stage::Stopped) {
+                leader.stop().await;
+            }
+        }))
+        .await;
+    }
+
+    /// How every shard of this node does.
+    #[must_use]
+    pub fn health(&self) -> Vec<ShardHealth> {
+        let health = |(shard, slot): (&ShardId, &Slot)| {
+            let (serving, problem) = match &*slot.state.borrow() {
+                Stage::Starting { problem } => (false, problem.clone()),
+                Stage::Serving(leader) => {
+                    let failure = leader.failure().map(|failure| failure.to_string());
+                    (true, failure.or_else(|| leader.flush_failure()))
+                }
+                Stage::Refused(error) => (false, Some(error.to_string())),
+                Stage::Stopped => (false, None),
+            };
+            ShardHealth { shard: *shard, serving, problem }
+        };
+        self.shards.read().iter().map(health).collect()
+    }
+
+    /// The leader of a shard; waits while it comes up.
+    async fn leader(&self, shard: ShardId) -> Result<Arc<ShardLeader>> {
+        let unavailable = || ServiceError::ShardNotAvailable { shard: shard.to_string() };
+        let Some(mut state) = self.shards.read().get(&shard).map(|slot| slot.state.subscribe()) else {
+            return Err(unavailable());
+        };
+        let deadline = Instant::now() + self.environment.settings.read_patience;
+        let up = state.wait_for(|stage| !matches!(stage, Stage::Starting { .. }));
+        match timeout_at(deadline, up).await {
+            Ok(Ok(stage)) => match &*stage {
+                Stage::Serving(leader) => Ok(leader.clone()),
+                Stage::Refused(error) => Err(error.clone()),
+                Stage::Starting { .. } | Stage::Stopped => Err(unavailable()),
+            },
+            Ok(Err(_)) | Err(_) => Err(unavailable()),
+        }
+    }
+
+    async fn reconcile(self: Arc<Self>, mut changes: Changes, stopping: Stopping) {
+        self.remove_orphaned_logs().await;
+        let mut everything = true;
+        let mut seen = BTreeSet::new();
+        loop {
+            if everything {
+                self.assign_all();
+                self.refresh_all();
+            } else {
+                self.follow(&seen);
+            }
+            seen.clear();
+            let Some(batch) = stopping.race(changes.next()).await else { return };
+            everything = batch.is_none();
+            seen.extend(batch.iter().flat_map(|batch| batch.iter().cloned()));
+            // What has gathered meanwhile is followed at once.
+            while let Some(batch) = changes.next().now_or_never() {
+                everything |= batch.is_none();
+                seen.extend(batch.iter().flat_map(|batch| batch.iter().cloned()));
+            }
+        }
+    }
+
+    fn follow(self: &Arc<Self>, seen: &BTreeSet<Change>) {
+        let mut collections = BTreeSet::new();
+        for change in seen {
+            match change {
+                Change::Assignment(shard) => self.assign(*shard),
+                Change::Collection(collection) => {
+                    self.shards_of(*collection).into_iter().for_each(|shard| self.assign(shard));
+                    collections.insert(*collection);
+                }
+                Change::Load(collection)
+                | Change::Segment((collection, _))
+                | Change::Hold((_, collection))
+                | Change::Held((_, collection)) => {
+                    collections.insert(*collection);
+                }
+                Change::View((shard, _)) => {
+                    collections.insert(shard.collection);
+                }
+                _ => {}
+            }
+        }
+        for shard in collections.into_iter().flat_map(|collection| self.shards_of(collection)) {
+            self.refresh(shard);
+        }
+    }
+
+    fn shards_of(&self, collection: CollectionId) -> Vec<ShardId> {
+        let of = |ordinal| ShardId { collection, ordinal };
+        self.shards.read().range(of(0)..=of(u16::MAX)).map(|(shard, _)| *shard).collect()
+    }
+
+    fn refresh(&self, shard: ShardId) {
+        let leader = self.shards.read().get(&shard).and_then(|slot| match &*slot.state.borrow() {
+            Stage::Serving(leader) => Some(leader.clone()),
+            _ => None,
+        });
+        if let Some(leader) = leader {
+            leader.refresh();
+        }
+    }
+
+    fn refresh_all(&self) {
+        let shards: Vec<ShardId> = self.shards.read().keys().copied().collect();
+        shards.into_iter().for_each(|shard| self.refresh(shard));
+    }
+
+    fn assign_all(self: &Arc<Self>) {
+        let node = self.environment.node;
+        let mut shards: BTreeSet<ShardId> = self.environment.view.read(|metadata| {
+            let mine = metadata.assignments.iter().filter(|(_, assignment)| assignment.node == node);
+            mine.map(|(shard, _)| *shard).collect()
+        });
+        shards.extend(self.shards.read().keys());
+        shards.into_iter().for_each(|shard| self.assign(shard));
+    }
+
+    /// Starts, restarts or stops a shard, as its assignment says.
+    fn assign(self: &Arc<Self>, shard: ShardId) {
+        let node = self.environment.node;
+        let (wanted, exists) = self.environment.view.read(|metadata| {
+            let exists = metadata.collections.contains_key(&shard.collection);
+            let assignment = metadata.assignments.get(&shard).filter(|assignment| assignment.node == node);
+            let leadership =
+                assignment.map(|entry| Leadership { epoch: entry.epoch, revision: entry.revision });
+            (leadership.filter(|_| exists), exists)
+        });
+        let mut shards = self.shards.write();
+        if shards.get(&shard).map(|slot| slot.leadership) == wanted {
+            return;
+        }
+        let before = shards.remove(&shard);
+        let stopped = before.map(|slot| slot.state.send_replace(Stage::Stopped));
+        self.reports.stopped(shard);
+        let started = wanted.map(|leadership| {
+            let state = Arc::new(watch::Sender::new(Stage::Starting { problem: None }));
+            shards.insert(shard, Slot { leadership, state: state.clone() });
+            (leadership, state)
+        });
+        drop(shards);
+        let node = self.clone();
+        self.environment.tasks.spawn("shard-change", move |stopping| async move {
+            if let Some(Stage::Serving(leader)) = stopped {
+                leader.stop().await;
+                info!(%shard, "shard not led any more");
+            }
+            match started {
+                Some((leadership, state)) => {
+                    stopping.race(node.bring_up(shard, leadership, &state)).await;
+                }
+                None if !exists => node.remove_log(shard).await,
+                None => {}
+            }
+        });
+    }
+
+    /// Recovers a shard, trying again while that may help and it is still wanted.
+    async fn bring_up(&self, shard: ShardId, leadership: Leadership, state: &watch::Sender<Stage>) {
+        let ceiling = self.environment.settings.retry_ceiling;
+        let mut backoff = Backoff::new(Duration::from_millis(50), ceiling);
+        while matches!(&*state.borrow(), Stage::Starting { .. }) {
+            match self.recover(shard, leadership).await {
+                Ok(leader) => return self.serve(leader, state).await,
+                Err(error) if error.transient() => {
+                    warn!(%shard, %error, "shard not recovered, trying again");
+                    let problem = Some(error.to_string());
+                    change_stage(
+                        state,
+                        |stage| matches!(stage, Stage::Starting { .. }),
+                        Stage::Starting { problem },
+                    );
+                    backoff.wait().await;
+                }
+                Err(error) => {
+                    error!(%shard, %error, "shard refused");
+                    metrics::counter!("redkite_shards_refused_total").increment(1);
+                    let refused = Stage::Refused(error.into());
+                    change_stage(state, |stage| matches!(stage, Stage::Starting { .. }), refused);
+                }
+            }
+        }
+    }
+
+    async fn recover(
+        &self,
+        shard: ShardId,
+        leadership: Leadership,
+    ) -> std::result::Result<Arc<ShardLeader>, Error> {
+        let _turn = self.recoveries.acquire().await.expect("the semaphore is never closed");
+        ShardLeader::recover(self.environment.clone(), shard, leadership, self.flushes.clone()).await
+    }
+
+    async fn serve(&self, leader: Arc<ShardLeader>, state: &watch::Sender<Stage>) {
+        let (shard, epoch) = (leader.id, leader.leadership.epoch);
+        let serving = Stage::Serving(leader.clone());
+        if change_stage(state, |stage| matches!(stage, Stage::Starting { .. }), serving) {
+            // Records that changed while it recovered had nobody to tell.
+            leader.refresh();
+            self.reports.serving(shard, ShardStatus { node: self.environment.node, epoch });
+        } else {
+            leader.stop().await;
+        }
+    }
+
+    async fn remove_log(&self, shard: ShardId) {
+        match self.environment.logs.remove(shard).await {
+            Ok(()) => info!(%shard, "log of a dropped collection removed"),
+            Err(error) => warn!(%shard, %error, "log of a dropped collection not removed"),
+        }
+    }
+
+    /// Removes logs of collections that were dropped while nobody led their shards.
+    async fn remove_orphaned_logs(&self) {
+        let listed = match self.environment.logs.list().await {
+            Ok(listed) => listed,
+            Err(error) => return warn!(%error, "logs not listed"),
+        };
+        // A log is made after its collection: what the view lacks is dropped, if the view is up to date.
+        if let Err(error) = self.environment.catch_up().await {
+            return warn!(%error, "metastore not reached, orphaned logs stay");
+        }
+        for shard in listed {
+            if !self.environment.view.read(|metadata| metadata.collections.contains_key(&shard.collection)) {
+                self.remove_log(shard).await;
+            }
+        }
+    }
+
+    async fn keep_house(self: Arc<Self>, stopping: Stopping) {
+        let mut failed: BTreeMap<ShardId, Instant> = BTreeMap::new();
+        while stopping.race(tokio::time::sleep(HOUSEKEEPING)).await.is_some() {
+            let leaders: Vec<Arc<ShardLeader>> = {
+                let shards = self.shards.read();
+                let serving = |slot: &Slot| match &*slot.state.borrow() {
+                    Stage::Serving(leader) => Some(leader.clone()),
+                    _ => None,
+                };
+                shards.values().filter_map(serving).collect()
+            };
+            let (mut bytes, mut rows) = (0, 0);
+            for leader in &leaders {
+                leader.seal_if_idle();
+                let (more_bytes, more_rows) = leader.load();
+                bytes += more_bytes;
+                rows += more_rows;
+            }
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            {
+                metrics::gauge!("redkite_shards_served").set(leaders.len() as f64);
+                metrics::gauge!("redkite_growing_bytes").set(bytes as f64);
+                metrics::gauge!("redkite_growing_rows").set(rows as f64);
+            }
+            self.heal(&leaders, &mut failed).await;
+        }
+    }
+
+    /// Opens logs anew that take no writes any more. Reads are served from memory meanwhile.
+    async fn heal(&self, leaders: &[Arc<ShardLeader>], failed: &mut BTreeMap<ShardId, Instant>) {
+        failed.retain(|shard, _| {
+            leaders.iter().any(|leader| leader.id == *shard && leader.failure().is_some())
+        });
+        for leader in leaders {
+            let broken =
+                matches!(leader.failure(), Some(failure) if !matches!(failure, ServiceError::Fenced { .. }));
+            let due = failed.get(&leader.id).is_none_or(|last| last.elapsed() >= Duration::from_secs(5));
+            if !broken || !due {
+                continue;
+            }
+            failed.insert(leader.id, Instant::now());
+            leader.stop().await;
+            match self.recover(leader.id, leader.leadership).await {
+                Ok(healed) => {
+                    let shards = self.shards.read();
+                    let slot = shards.get(&leader.id).filter(|slot| slot.leadership == leader.leadership);
+                    if let Some(slot) = slot {
+                        change_stage(
+                            &slot.state,
+                            |stage| matches!(stage, Stage::Serving(old) if Arc::ptr_eq(old, leader)),
+                            Stage::Serving(healed.clone()),
+                        );
+                        healed.refresh();
+                        info!(shard = %leader.id, "shard takes writes again");
+                    }
+                }
+                Err(error) => warn!(shard = %leader.id, %error, "shard still takes no writes"),
+            }
+        }
+    }
+}
+
+/// Replaces the stage if it is as expected; whether it was.
+fn change_stage(state: &watch::Sender<Stage>, expected: impl FnOnce(&Stage) -> bool, next: Stage) -> bool {
+    state.send_if_modified(|stage| {
+        let as_expected = expected(stage);
+        if as_expected {
+            *stage = next;
+        }
+        as_expected
+    })
+}
+
+#[async_trait]
+impl Shard for StreamingNode {
+    async fn write(&self, request: WriteRequest) -> Result<WriteAck> {
+        self.leader(request.shard).await?.write(request).await
+    }
+
+    async fn search(&self, shard: ShardId, request: Arc<SearchRequest>) -> Result<ReadAck<SearchPart>> {
+        self.leader(shard).await?.search(request).await
+    }
+
+    async fn retrieve(&self, shard: ShardId, request: Arc<RetrieveRequest>) -> Result<ReadAck<RetrievePart>> {
+        self.leader(shard).await?.retrieve(request).await
+    }
+
+    async fn count(&self, shard: ShardId, request: Arc<RetrieveRequest>) -> Result<ReadAck<u64>> {
+        self.leader(shard).await?.count(request).await
+    }
+
+    async fn flush(&self, shard: ShardId) -> Result<Flushed> {
+        self.leader(shard).await?.flush().await
+    }
+
+    async fn deletes_after(&self, shard: ShardId, after: Timestamp) -> Result<DeleteBatch> {
+        self.leader(shard).await?.deletes_after(after).await
+    }
+}
+
+impl std::fmt::Debug for StreamingNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamingNode").field("node", &self.environment.node).finish_non_exhaustive()
+    }
+}

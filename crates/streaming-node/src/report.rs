@@ -1,0 +1,132 @@
+//! Telling the metastore which shards are served here.
+//!
+//! Statuses are collected and written many to a transaction: at a start there are thousands. They stand
+//! under the process's lease; when that is replaced, all are written again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redkite_catalog::{Record, ShardStatus};
+use redkite_cluster::kv::{Compare, KvError, LeaseId, Txn};
+use redkite_runtime::{Backoff, Stopping};
+use redkite_types::ShardId;
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::Environment;
+
+/// Statuses written by one transaction; it takes 128 operations.
+const PART: usize = 100;
+
+/// What should be reported.
+#[derive(Debug, Default)]
+pub(crate) struct Reports {
+    wanted: Mutex<Wanted>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    statuses: BTreeMap<ShardId, ShardStatus>,
+    /// Statuses to be written.
+    dirty: BTreeSet<ShardId>,
+    /// Statuses to be taken back.
+    gone: BTreeMap<ShardId, ShardStatus>,
+}
+
+impl Reports {
+    /// The shard is served.
+    pub(crate) fn serving(&self, shard: ShardId, status: ShardStatus) {
+        let mut wanted = self.wanted.lock();
+        wanted.gone.remove(&shard);
+        wanted.statuses.insert(shard, status);
+        wanted.dirty.insert(shard);
+        self.changed.notify_one();
+    }
+
+    /// The shard is not served any more.
+    pub(crate) fn stopped(&self, shard: ShardId) {
+        let mut wanted = self.wanted.lock();
+        if let Some(status) = wanted.statuses.remove(&shard) {
+            wanted.dirty.remove(&shard);
+            wanted.gone.insert(shard, status);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Writes what is wanted until stopped.
+    pub(crate) async fn run(self: Arc<Self>, node: Arc<Environment>, stopping: Stopping) {
+        let mut lease = node.lease.clone();
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+        loop {
+            let held = lease.as_mut().map(|lease| *lease.borrow_and_update());
+            let outcome = match held {
+                // The session is being registered anew: what was reported is gone.
+                Some(None) => Ok(()),
+                Some(Some(lease)) => self.write(&node, Some(lease)).await,
+                None => self.write(&node, None).await,
+            };
+            let idle = async {
+                match (&outcome, &mut lease) {
+                    (Err(_), _) => backoff.wait().await,
+                    (Ok(()), None) => self.changed.notified().await,
+                    (Ok(()), Some(lease)) => tokio::select! {
+                        () = self.changed.notified() => {}
+                        Ok(()) = lease.changed() => self.all_again(),
+                    },
+                }
+            };
+            if stopping.race(idle).await.is_none() {
+                return;
+            }
+            match outcome {
+                Ok(()) => backoff.reset(),
+                Err(error) => warn!(%error, "shard statuses not reported"),
+            }
+        }
+    }
+
+    fn all_again(&self) {
+        let mut wanted = self.wanted.lock();
+        let all: Vec<ShardId> = wanted.statuses.keys().copied().collect();
+        wanted.dirty.extend(all);
+    }
+
+    async fn write(&self, node: &Environment, lease: Option<LeaseId>) -> Result<(), KvError> {
+        loop {
+            let part: Vec<(ShardId, ShardStatus)> = {
+                let wanted = self.wanted.lock();
+                let status = |shard: &ShardId| Some((*shard, wanted.statuses.get(shard)?.clone()));
+                wanted.dirty.iter().filter_map(status).take(PART).collect()
+            };
+            if part.is_empty() {
+                return self.take_back(node).await;
+            }
+            let txn = part.iter().fold(Txn::new(), |txn, (shard, status)| match lease {
+                Some(lease) => txn.put_leased(ShardStatus::key(shard), status.encode(), lease),
+                None => txn.put(ShardStatus::key(shard), status.encode()),
+            });
+            node.kv.txn(txn).await?;
+            let mut wanted = self.wanted.lock();
+            for (shard, status) in part {
+                if wanted.statuses.get(&shard) == Some(&status) {
+                    wanted.dirty.remove(&shard);
+                }
+            }
+        }
+    }
+
+    /// Deletes what was reported, unless the next leader reports already.
+    async fn take_back(&self, node: &Environment) -> Result<(), KvError> {
+        loop {
+            let gone =
+                self.wanted.lock().gone.first_key_value().map(|(shard, status)| (*shard, status.clone()));
+            let Some((shard, status)) = gone else { return Ok(()) };
+            let key = ShardStatus::key(&shard);
+            node.kv.txn(Txn::new().when(Compare::value(&*key, status.encode())).delete(&*key)).await?;
+            self.wanted.lock().gone.remove(&shard);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! May this write go to the log?
+//!
+//! Everything that could make a logged write impossible to apply is checked here, against records that
+//! are confirmed before they are held against the caller; and writers wait here when files are behind.
+
+use redkite_catalog::CollectionRecord;
+use redkite_runtime::blocking;
+use redkite_service::{Error as ServiceError, Result, WriteAck, WriteOp, WriteRequest};
+use redkite_types::{Batch, DataType, FieldSchema, PartitionId, PrimaryKeys};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::{Command, QueuedWrite, ShardLeader};
+use crate::record::EncodedWrite;
+
+/// Writes larger than this are encoded off the threads that drive I/O.
+const LARGE: usize = 1 << 20;
+
+impl ShardLeader {
+    /// Writes; returns when durable and visible.
+    pub(crate) async fn write(&self, request: WriteRequest) -> Result<WriteAck> {
+        let deadline = Instant::now() + self.node.settings.write_patience;
+        self.admit(&request).await?;
+        self.room(deadline).await?;
+        let (op, record) = encode(request.op).await;
+        let (reply, written) = oneshot::channel();
+        let write = Command::Write(Box::new(QueuedWrite { op, record, reply }));
+        match tokio::time::timeout_at(deadline, self.queue.send(write)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(self.stopped()),
+            Err(_) => {
+                return Err(ServiceError::Unavailable {
+                    reason: format!("too many writes to shard {}", self.id),
+                });
+            }
+        }
+        // Once queued there is no giving up: the answer must say what happened.
+        written.await.map_err(|_| self.stopped())?
+    }
+
+    async fn admit(&self, request: &WriteRequest) -> Result<()> {
+        if self.check(request).is_ok() {
+            return Ok(());
+        }
+        self.refresh_confirmed().await?;
+        self.check(request)
+    }
+
+    fn check(&self, request: &WriteRequest) -> Result<()> {
+        let route = {
+            let state = self.state.lock();
+            if let Some(failure) = &state.failure {
+                return Err(failure.clone());
+            }
+            state.route.clone()
+        };
+        let Some(collection) = &route.collection else {
+            return Err(ServiceError::CollectionNotFound {
+                database: String::new(),
+                collection: self.id.collection.to_string(),
+            });
+        };
+        if request.schema_version != collection.schema.version {
+            return Err(ServiceError::SchemaMismatch { collection: collection.name.clone() });
+        }
+        match &request.op {
+            WriteOp::Insert(parts) | WriteOp::Upsert(parts) => {
+                parts.iter().try_for_each(|(partition, batch)| check_rows(collection, *partition, batch))
+            }
+            WriteOp::Delete { partition, keys } => {
+                partition.map_or(Ok(()), |partition| check_partition(collection, partition))?;
+                check_keys(collection.schema.primary_key(), keys)
+            }
+        }
+    }
+
+    /// Waits until files are not too far behind.
+    async fn room(&self, deadline: Instant) -> Result<()> {
+        let most = usize::try_from(self.node.settings.max_unsealed_bytes.0).unwrap_or(usize::MAX);
+        let room = self.wait_until(deadline, |state| {
+            let free = state.unsealed_bytes() < most;
+            (free || state.failure.is_some()).then_some(())
+        });
+        if room.await.is_some() {
+            return Ok(());
+        }
+        let cause =
+            self.flush_failure().unwrap_or_else(|| "segments are not flushed or loaded yet".to_owned());
+        Err(ServiceError::Unavailable {
+            reason: format!("shard {} has no room for writes: {cause}", self.id),
+        })
+    }
+}
+
+fn check_partition(collection: &CollectionRecord, partition: PartitionId) -> Result<()> {
+    match collection.partition_by_id(partition) {
+        Some(_) => Ok(()),
+        None => Err(ServiceError::PartitionNotFound { partition: partition.to_string() }),
+    }
+}
+
+fn check_rows(collection: &CollectionRecord, partition: PartitionId, batch: &Batch) -> Result<()> {
+    check_partition(collection, partition)?;
+    for field in &collection.schema.fields {
+        let dim = usize::try_from(field.dim).unwrap_or_default();
+        let fits = batch.column(field.id).is_some_and(|column| {
+            let data = column.data.view();
+            data.data_type() == field.data_type && data.dim() == dim && data.len() == batch.rows
+        });
+        if !fits {
+            return Err(ServiceError::invalid(format!(
+                "field {:?} does not hold {} rows",
+                field.name, batch.rows
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn check_keys(key: &FieldSchema, keys: &PrimaryKeys) -> Result<()> {
+    let found = match keys {
+        PrimaryKeys::Int64(_) => DataType::Int64,
+        PrimaryKeys::VarChar(_) => DataType::VarChar,
+    };
+    if found == key.data_type {
+        Ok(())
+    } else {
+        Err(ServiceError::invalid(format!(
+            "{found} keys for primary key {:?} of {}",
+            key.name, key.data_type
+        )))
+    }
+}
+
+async fn encode(op: WriteOp) -> (WriteOp, EncodedWrite) {
+    let large = match &op {
+        WriteOp::Insert(parts) | WriteOp::Upsert(parts) => {
+            parts.iter().map(|(_, batch)| batch.memory_bytes()).sum::<usize>() > LARGE
+        }
+        WriteOp::Delete { keys, .. } => keys.len() > LARGE / 16,
+    };
+    let work = move || {
+        let record = EncodedWrite::new(&op);
+        (op, record)
+    };
+    if large { blocking(work).await } else { work() }
+}

@@ -1,0 +1,105 @@
+//! Which deletes are not in files yet?
+//!
+//! The buffer holds every delete since the shard's checkpoint, in timestamp order. Segments that are
+//! being loaded and query nodes that fell behind take what they have missed from here; a flush writes
+//! it to a delta file and, once that is recorded, trims it.
+
+use std::collections::VecDeque;
+
+use redkite_service::{Delete, DeleteBatch};
+use redkite_storage::format::KeyDeletes;
+use redkite_types::{DataType, PrimaryKeys, Timestamp};
+
+/// Deletes since the checkpoint.
+#[derive(Debug, Default)]
+pub(crate) struct DeleteBuffer {
+    deletes: VecDeque<Delete>,
+    bytes: usize,
+    /// Every delete up to here has passed through the buffer.
+    through: Timestamp,
+}
+
+impl DeleteBuffer {
+    /// Adds the next delete.
+    pub(crate) fn push(&mut self, delete: Delete) {
+        self.through = self.through.max(delete.timestamp);
+        self.bytes += bytes(&delete);
+        self.deletes.push_back(delete);
+    }
+
+    /// Notes that no delete up to here is missing.
+    pub(crate) fn advance(&mut self, through: Timestamp) {
+        self.through = self.through.max(through);
+    }
+
+    /// The deletes after a timestamp.
+    pub(crate) fn after(&self, after: Timestamp) -> DeleteBatch {
+        let first = self.deletes.partition_point(|delete| delete.timestamp <= after);
+        DeleteBatch { deletes: self.deletes.range(first..).cloned().collect(), through: self.through }
+    }
+
+    /// The deletes of a stretch of time, as a delta file holds them.
+    pub(crate) fn between(&self, after: Timestamp, through: Timestamp, key_type: DataType) -> KeyDeletes {
+        let mut file = KeyDeletes::empty(key_type);
+        let meant = |delete: &&Delete| delete.timestamp > after && delete.timestamp <= through;
+        for delete in self.deletes.iter().filter(meant) {
+            for key in delete.keys.iter() {
+                file.push(key, delete.timestamp, delete.partition);
+            }
+        }
+        file
+    }
+
+    /// Forgets the deletes up to a timestamp: they are in files.
+    pub(crate) fn trim(&mut self, through: Timestamp) {
+        while let Some(delete) = self.deletes.front()
+            && delete.timestamp <= through
+        {
+            self.bytes -= bytes(delete);
+            self.deletes.pop_front();
+        }
+    }
+
+    /// Whether there is none up to a timestamp.
+    pub(crate) fn is_empty_through(&self, through: Timestamp) -> bool {
+        self.deletes.front().is_none_or(|delete| delete.timestamp > through)
+    }
+
+    /// Bytes held.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn bytes(delete: &Delete) -> usize {
+    let keys = match &delete.keys {
+        PrimaryKeys::Int64(keys) => keys.len() * 8,
+        PrimaryKeys::VarChar(keys) => keys.memory_bytes(),
+    };
+    keys + size_of::<Delete>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delete(timestamp: u64) -> Delete {
+        let keys = PrimaryKeys::Int64(vec![i64::try_from(timestamp).unwrap()]);
+        Delete { timestamp: Timestamp(timestamp), partition: None, keys }
+    }
+
+    #[test]
+    fn gives_what_is_missing_and_trims_what_is_in_files() {
+        let mut buffer = DeleteBuffer::default();
+        (1..=5).for_each(|at| buffer.push(delete(at)));
+        assert_eq!(buffer.after(Timestamp(3)).deletes, [delete(4), delete(5)]);
+        let file = buffer.between(Timestamp(1), Timestamp(3), DataType::Int64);
+        assert_eq!(file.keys, PrimaryKeys::Int64(vec![2, 3]));
+        buffer.trim(Timestamp(4));
+        assert!(buffer.is_empty_through(Timestamp(4)));
+        let all = buffer.after(Timestamp::ZERO);
+        assert_eq!((all.deletes.len(), all.through), (1, Timestamp(5)));
+        buffer.trim(Timestamp(5));
+        assert_eq!(buffer.bytes(), 0);
+    }
+}

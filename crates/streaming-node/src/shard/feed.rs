@@ -1,0 +1,176 @@
+//! Which query nodes have all deletes?
+//!
+//! Every node that holds, should hold or serves segments of the collection gets every delete before
+//! readers can see it. A node that does not answer is taken out of the writer's way: it is *behind*,
+//! a task of its own sends it what it has missed, and reads of it wait until it has caught up.
+//!
+//! A delete is put into the buffer before the nodes to send it to are looked up, both under the
+//! leader's lock. So a node that appears later (it is being given segments) finds the delete in the
+//! buffer when it asks for what it has missed, and one that appeared before is sent it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use redkite_runtime::{Backoff, Stopping};
+use redkite_service::{Delete, DeleteBatch, Error as ServiceError};
+use redkite_types::{NodeId, Timestamp};
+use tracing::{info, warn};
+
+use super::ShardLeader;
+
+/// How far each node is.
+#[derive(Debug, Default)]
+pub(crate) struct Feeds(BTreeMap<NodeId, Feed>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Feed {
+    Current,
+    Behind { delivered: Timestamp },
+}
+
+impl Feeds {
+    /// Forgets other nodes; new ones ask for what they have missed themselves, when they load segments.
+    pub(crate) fn keep(&mut self, nodes: &BTreeSet<NodeId>) {
+        self.0.retain(|node, _| nodes.contains(node));
+        nodes.iter().for_each(|node| {
+            self.0.entry(*node).or_insert(Feed::Current);
+        });
+    }
+
+    /// Timestamp up to which even the last node has all deletes; `None` if none is behind.
+    pub(crate) fn behind(&self) -> Option<Timestamp> {
+        self.0
+            .values()
+            .filter_map(|feed| match feed {
+                Feed::Behind { delivered } => Some(*delivered),
+                Feed::Current => None,
+            })
+            .min()
+    }
+
+    /// Whether a node has all deletes up to a timestamp.
+    pub(crate) fn has(&self, node: NodeId, timestamp: Timestamp) -> bool {
+        match self.0.get(&node) {
+            Some(Feed::Behind { delivered }) => *delivered >= timestamp,
+            Some(Feed::Current) | None => true,
+        }
+    }
+
+    fn current(&self) -> Vec<NodeId> {
+        let current = self.0.iter().filter(|(_, feed)| **feed == Feed::Current);
+        current.map(|(node, _)| *node).collect()
+    }
+
+    fn delivered(&self, node: NodeId) -> Option<Timestamp> {
+        match self.0.get(&node) {
+            Some(Feed::Behind { delivered }) => Some(*delivered),
+            Some(Feed::Current) | None => None,
+        }
+    }
+}
+
+impl ShardLeader {
+    /// Takes deletes into the buffer and to every node; returns when all have them or are behind.
+    pub(super) async fn deliver(self: &Arc<Self>, deletes: Vec<Delete>) {
+        let Some(last) = deletes.last() else { return };
+        let batch = DeleteBatch { through: last.timestamp, deletes };
+        let (nodes, before) = {
+            let mut state = self.state.lock();
+            batch.deletes.iter().for_each(|delete| state.deletes.push(delete.clone()));
+            (state.feeds.current(), state.read)
+        };
+        let patience = self.node.settings.delete_patience;
+        let send = |node: NodeId| {
+            let batch = batch.clone();
+            async move { (node, self.send(node, batch, patience).await) }
+        };
+        for (node, outcome) in join_all(nodes.into_iter().map(send)).await {
+            if let Err(error) = outcome {
+                warn!(shard = %self.id, node = node.0, %error, "query node did not take deletes");
+                self.fall_behind(node, before);
+            }
+        }
+    }
+
+    /// Makes every node catch up from the beginning of the buffer: what the leader before this one
+    /// sent is not known.
+    pub(super) fn deliver_all_again(self: &Arc<Self>) {
+        let (nodes, before) = {
+            let state = self.state.lock();
+            if state.deletes.is_empty_through(Timestamp::MAX) {
+                return;
+            }
+            (state.feeds.current(), state.deletes_in_files)
+        };
+        nodes.into_iter().for_each(|node| self.fall_behind(node, before));
+    }
+
+    async fn send(&self, node: NodeId, batch: DeleteBatch, patience: Duration) -> Result<(), ServiceError> {
+        let send = async { self.node.segments.node(node).await?.apply_deletes(self.id, batch).await };
+        match tokio::time::timeout(patience, send).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(ServiceError::Timeout { what: format!("deletes to node {node}") }),
+        }
+    }
+
+    fn fall_behind(self: &Arc<Self>, node: NodeId, delivered: Timestamp) {
+        let known = match self.state.lock().feeds.0.get_mut(&node) {
+            Some(feed) => {
+                *feed = Feed::Behind { delivered };
+                true
+            }
+            None => false,
+        };
+        if known {
+            let shard = self.clone();
+            self.tasks.spawn("deletes-catch-up", move |stopping| shard.catch_up(node, stopping));
+        }
+    }
+
+    async fn catch_up(self: Arc<Self>, node: NodeId, stopping: Stopping) {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+        loop {
+            let batch = {
+                let state = self.state.lock();
+                let Some(delivered) = state.feeds.delivered(node) else { return };
+                state.deletes.after(delivered)
+            };
+            let through = batch.through;
+            let Some(outcome) =
+                stopping.race(self.send(node, batch, self.node.settings.delete_patience)).await
+            else {
+                return;
+            };
+            match outcome {
+                Ok(()) if self.caught_up(node, through) => {
+                    info!(shard = %self.id, node = node.0, "query node has all deletes again");
+                    return;
+                }
+                Ok(()) => backoff.reset(),
+                Err(error) => {
+                    warn!(shard = %self.id, node = node.0, %error, "query node is behind with deletes");
+                    if stopping.race(backoff.wait()).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Notes what a node behind has got; whether that is everything.
+    fn caught_up(&self, node: NodeId, delivered: Timestamp) -> bool {
+        let current = {
+            let mut state = self.state.lock();
+            let current = state.deletes.after(delivered).deletes.is_empty();
+            if let Some(feed) = state.feeds.0.get_mut(&node) {
+                *feed = if current { Feed::Current } else { Feed::Behind { delivered } };
+            }
+            state.trim_deletes();
+            current
+        };
+        self.changed();
+        current
+    }
+}

@@ -1,0 +1,211 @@
+//! How does one shard work? Its leader: the only writer of its log, the server of its newest rows.
+//!
+//! ```text
+//! write   [`admit`] checks and waits for room → queue → [`writer`] stamps, appends to the log; once
+//!         durable: deletes to query nodes ([`feed`]), rows to growing segments, read point forward, answer
+//! read    [`read`] takes memory, [`route`] and read point together, asks query nodes, merges
+//! flush   [`writer`] seals everything at one position of the log → [`flush`] writes files →
+//!         [`commit`] records them → the log is cut
+//! start   [`recover`] reads the log after the checkpoint
+//! ```
+
+mod admit;
+mod commit;
+pub(crate) mod deletes;
+mod feed;
+mod flush;
+mod read;
+mod recover;
+pub(crate) mod route;
+pub(crate) mod state;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use redkite_runtime::{HybridClock, Tasks};
+use redkite_service::{DeleteBatch, Error as ServiceError, Flushed, Result};
+#[cfg(test)]
+use redkite_types::Lsn;
+use redkite_types::{Epoch, Revision, ShardId, Timestamp};
+use redkite_wal::Log;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::Environment;
+use crate::error::of_metastore;
+use crate::record::EncodedWrite;
+use route::Route;
+use state::State;
+
+/// How long tasks of a shard may take to stop before that is worth a warning.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a shard is told to do, in this order.
+#[derive(Debug)]
+enum Command {
+    /// Append and apply.
+    Write(Box<QueuedWrite>),
+    /// Seal everything written so far.
+    Seal {
+        /// Who waits.
+        reply: oneshot::Sender<Result<Flushed>>,
+    },
+}
+
+/// A write that waits for the shard's writer.
+#[derive(Debug)]
+struct QueuedWrite {
+    op: redkite_service::WriteOp,
+    record: EncodedWrite,
+    reply: oneshot::Sender<Result<redkite_service::WriteAck>>,
+}
+
+/// Which assignment a leader acts on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leadership {
+    /// Fences earlier leaders of the log.
+    pub(crate) epoch: Epoch,
+    /// Revision of the assignment; fences what is recorded.
+    pub(crate) revision: Revision,
+}
+
+/// The leader of one shard.
+pub(crate) struct ShardLeader {
+    pub(crate) id: ShardId,
+    pub(crate) leadership: Leadership,
+    node: Arc<Environment>,
+    log: Arc<dyn Log>,
+    clock: HybridClock,
+    state: Mutex<State>,
+    /// Held while a route is planned and installed, so that an older one never replaces a newer.
+    routing: Mutex<()>,
+    queue: mpsc::Sender<Command>,
+    /// Counts changes of anything in `state` that somebody may wait for.
+    changes: watch::Sender<u64>,
+    /// Flushes of the node that may run at once.
+    flushes: Arc<Semaphore>,
+    /// Held while a generation is made files.
+    flush: tokio::sync::Mutex<()>,
+    tasks: Tasks,
+}
+
+impl ShardLeader {
+    /// Plans the route anew.
+    pub(crate) fn refresh(&self) {
+        let _routing = self.routing.lock();
+        loop {
+            // Before the records are looked at: they are at least this new.
+            let revision = self.node.view.revision();
+            let in_memory = self.state.lock().in_memory(revision);
+            let route = Arc::new(self.node.view.read(|metadata| Route::plan(metadata, self.id, &in_memory)));
+            let mut state = self.state.lock();
+            // Sealed meanwhile: the plan does not know where these rows are.
+            if state.sealing.iter().all(|sealing| in_memory.contains_key(&sealing.id)) {
+                state.install(route, revision);
+                break;
+            }
+        }
+        self.changed();
+    }
+
+    /// Plans the route anew with everything that is committed at this moment.
+    async fn refresh_confirmed(&self) -> Result<()> {
+        self.node.catch_up().await.map_err(|error| of_metastore(&error))?;
+        self.refresh();
+        Ok(())
+    }
+
+    /// Seals everything written so far.
+    pub(crate) async fn flush(&self) -> Result<Flushed> {
+        let (reply, sealed) = oneshot::channel();
+        self.queue.send(Command::Seal { reply }).await.map_err(|_| self.stopped())?;
+        sealed.await.map_err(|_| self.stopped())?
+    }
+
+    /// Seals if there is something and nothing has been written for a while.
+    pub(crate) fn seal_if_idle(&self) {
+        let idle = {
+            let state = self.state.lock();
+            state.is_open() && state.last_write.elapsed() >= self.node.settings.seal_idle
+        };
+        if idle {
+            let (reply, _) = oneshot::channel();
+            // A full queue is not idle.
+            let _ = self.queue.try_send(Command::Seal { reply });
+        }
+    }
+
+    /// Every delete after a timestamp that is not in recorded delete files.
+    pub(crate) async fn deletes_after(&self, after: Timestamp) -> Result<DeleteBatch> {
+        // The asker is among the receivers of deletes once the route shows what it was given to hold:
+        // from then on it is sent what is not in the buffer yet.
+        self.refresh_confirmed().await?;
+        Ok(self.state.lock().deletes.after(after))
+    }
+
+    /// Why no write is taken any more, if so.
+    pub(crate) fn failure(&self) -> Option<ServiceError> {
+        self.state.lock().failure.clone()
+    }
+
+    /// Why the last try of a flush failed, if so.
+    pub(crate) fn flush_failure(&self) -> Option<String> {
+        self.state.lock().flush_failure.clone()
+    }
+
+    /// Bytes that are only in the log and in memory, and rows that can still be added to.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.unsealed_bytes(), state.growing.values().map(|rows| rows.rows()).sum())
+    }
+
+    /// Stops taking writes, settles those on their way, closes the log. Reads go on. Once this has
+    /// returned, nothing is recorded any more.
+    pub(crate) async fn stop(&self) {
+        self.tasks.stop(PATIENCE).await;
+        drop(self.flush.lock().await);
+        if let Err(error) = self.log.close().await {
+            tracing::warn!(shard = %self.id, %error, "log not closed");
+        }
+    }
+
+    fn stopped(&self) -> ServiceError {
+        ServiceError::ShardNotAvailable { shard: self.id.to_string() }
+    }
+
+    /// Tells everybody who waits to look again.
+    fn changed(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// Waits until the state satisfies somebody, or time is over.
+    async fn wait_until<T>(
+        &self,
+        deadline: Instant,
+        mut look: impl FnMut(&mut State) -> Option<T> + Send,
+    ) -> Option<T> {
+        let mut changes = self.changes.subscribe();
+        loop {
+            if let Some(found) = look(&mut self.state.lock()) {
+                return Some(found);
+            }
+            // The sender lives in `self`, so only time ends this.
+            tokio::time::timeout_at(deadline, changes.changed()).await.ok()?.ok()?;
+        }
+    }
+
+    /// The newest position and timestamp applied.
+    #[cfg(test)]
+    pub(crate) fn applied(&self) -> (Lsn, Timestamp) {
+        let state = self.state.lock();
+        (state.lsn, state.read)
+    }
+}
+
+impl std::fmt::Debug for ShardLeader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ShardLeader").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,460 @@
+//! How does a read see every write up to its read point, each row once?
+//!
+//! Under one short lock it takes the read point, the rows in memory and the route. It searches the
+//! memory itself, asks the query nodes of one replica's view at the same time, and merges. A node that
+//! does not hold a segment any more, or not yet, means that the view is about to change: the read waits
+//! for that and begins anew; the client sees an answer, not the move.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future::{join, try_join_all};
+use rayon::prelude::*;
+use redkite_catalog::CollectionRecord;
+use redkite_index::vector::Range;
+use redkite_query::reduce::{RetrievePart, SearchPart, merge_retrieve, merge_search};
+use redkite_segment::{GrowingSegment, RetrieveTask, SearchTask, SegmentReader};
+use redkite_service::{
+    Consistency, Error as ServiceError, ReadAck, Result, RetrieveRequest, SearchRequest, SegmentRetrieve,
+    SegmentSearch, Segments,
+};
+use redkite_types::{NodeId, PartitionId, SegmentId, ShardId, Timestamp};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::ShardLeader;
+use super::route::{ReplicaRoute, Route};
+use super::state::State;
+use crate::error::{of_reduce, of_segment};
+
+/// How long a read waits for news of a view that did not work before it tries again all the same.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What a read asks of the leader.
+pub(super) struct Scope<'a> {
+    schema_version: u32,
+    partitions: &'a [PartitionId],
+    consistency: Consistency,
+    ignore_growing: bool,
+}
+
+/// Where one attempt of a read finds its rows.
+#[derive(Debug)]
+pub(super) struct Sources {
+    read: Timestamp,
+    collection: Arc<CollectionRecord>,
+    rows: Vec<Arc<GrowingSegment>>,
+    nodes: Vec<(NodeId, Vec<SegmentId>)>,
+}
+
+/// Whether a read can begin.
+enum Choice {
+    Ready(Sources),
+    /// Not at present: the view or a query node lags behind.
+    NotYet(ServiceError),
+    /// Not at all, as far as is known.
+    Refused(ServiceError),
+}
+
+/// One kind of read.
+#[async_trait]
+pub(super) trait Read: Clone + Send + Sync + 'static {
+    type Part: Send + 'static;
+
+    fn scope(&self) -> Scope<'_>;
+    /// Reads rows in memory; blocks while it computes.
+    fn local(
+        &self,
+        rows: &GrowingSegment,
+        collection: &CollectionRecord,
+        read: Timestamp,
+    ) -> redkite_segment::Result<Self::Part>;
+    /// Reads sealed segments of a node.
+    async fn remote(
+        &self,
+        node: &dyn Segments,
+        shard: ShardId,
+        segments: Vec<SegmentId>,
+        read: Timestamp,
+    ) -> Result<Self::Part>;
+    /// Merges what was found; never called with one part.
+    fn merge(&self, parts: Vec<Self::Part>, collection: &CollectionRecord) -> Result<Self::Part>;
+}
+
+impl ShardLeader {
+    pub(crate) async fn search(&self, request: Arc<SearchRequest>) -> Result<ReadAck<SearchPart>> {
+        self.read(Search(request)).await
+    }
+
+    pub(crate) async fn retrieve(&self, request: Arc<RetrieveRequest>) -> Result<ReadAck<RetrievePart>> {
+        self.read(Retrieve(request)).await
+    }
+
+    pub(crate) async fn count(&self, request: Arc<RetrieveRequest>) -> Result<ReadAck<u64>> {
+        self.read(Count(request)).await
+    }
+
+    async fn read<R: Read>(&self, read: R) -> Result<ReadAck<R::Part>> {
+        let deadline = Instant::now() + self.node.settings.read_patience;
+        self.guarantee(read.scope().consistency, deadline).await?;
+        let mut attempt = 0;
+        loop {
+            let mut changes = self.changes.subscribe();
+            let sources = self.sources(&read.scope(), attempt, deadline).await?;
+            let read_timestamp = sources.read;
+            match self.read_sources(&read, sources).await {
+                Ok(part) => return Ok(ReadAck { part, read_timestamp }),
+                Err(error) if moved(&error) && Instant::now() < deadline => {
+                    metrics::counter!("redkite_shard_reads_repeated_total").increment(1);
+                    // News or not, the next attempt may find a restarted node.
+                    let _ = timeout_at(deadline.min(Instant::now() + PAUSE), changes.changed()).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn read_sources<R: Read>(&self, read: &R, sources: Sources) -> Result<R::Part> {
+        let Sources { read: at, collection, rows, nodes } = sources;
+        let remote = try_join_all(nodes.into_iter().map(|(node, segments)| async move {
+            let node = self.node.segments.node(node).await?;
+            read.remote(&*node, self.id, segments, at).await
+        }));
+        let (local, remote) = join(self.read_memory(read, rows, collection.clone(), at), remote).await;
+        let mut parts = remote?;
+        parts.extend(local?);
+        match parts.len() {
+            1 => Ok(parts.remove(0)),
+            _ => read.merge(parts, &collection),
+        }
+    }
+
+    async fn read_memory<R: Read>(
+        &self,
+        read: &R,
+        rows: Vec<Arc<GrowingSegment>>,
+        collection: Arc<CollectionRecord>,
+        at: Timestamp,
+    ) -> Result<Vec<R::Part>> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let read = read.clone();
+        let work = move || -> redkite_segment::Result<Vec<R::Part>> {
+            match &rows[..] {
+                [only] => Ok(vec![read.local(only, &collection, at)?]),
+                rows => rows.par_iter().map(|rows| read.local(rows, &collection, at)).collect(),
+            }
+        };
+        let found = self.node.cpu.run(work).await.map_err(ServiceError::internal)?;
+        found.map_err(of_segment)
+    }
+
+    /// Waits until a read may begin that asks for such consistency.
+    async fn guarantee(&self, consistency: Consistency, deadline: Instant) -> Result<()> {
+        let (Consistency::AtLeast(wanted) | Consistency::Snapshot(wanted)) = consistency else {
+            return Ok(());
+        };
+        let late =
+            || ServiceError::Timeout { what: format!("guarantee timestamp {wanted} lies in the future") };
+        loop {
+            let ahead = wanted.physical().saturating_sub(self.node.clock.now_millis());
+            if ahead == 0 {
+                break;
+            }
+            let ahead = Duration::from_millis(ahead);
+            if Instant::now() + ahead > deadline {
+                return Err(late());
+            }
+            sleep(ahead).await;
+        }
+        // From now on every write is stamped later; those stamped before must be settled.
+        self.clock.observe(wanted);
+        let stamped = self.state.lock().stamped.min(wanted);
+        self.wait_until(deadline, |state| (state.read >= stamped).then_some(())).await.ok_or_else(late)
+    }
+
+    /// Where to read; waits while that is about to change.
+    async fn sources(&self, scope: &Scope<'_>, attempt: usize, deadline: Instant) -> Result<Sources> {
+        let mut confirmed = false;
+        loop {
+            let mut changes = self.changes.subscribe();
+            let choice = choose(&self.state.lock(), scope, attempt);
+            match choice {
+                Choice::Ready(sources) => return Ok(sources),
+                Choice::Refused(error) if confirmed => return Err(error),
+                Choice::Refused(_) => {
+                    self.refresh_confirmed().await?;
+                    confirmed = true;
+                }
+                Choice::NotYet(error) => {
+                    timeout_at(deadline, changes.changed())
+                        .await
+                        .map_err(|_| error)?
+                        .map_err(|_| self.stopped())?;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the error says that the serving view does not hold any more, or not yet again.
+fn moved(error: &ServiceError) -> bool {
+    matches!(
+        error,
+        ServiceError::SegmentNotLoaded { .. }
+            | ServiceError::NodeNotFound { .. }
+            | ServiceError::NotReady { .. }
+            | ServiceError::Unavailable { .. }
+    )
+}
+
+fn choose(state: &State, scope: &Scope<'_>, attempt: usize) -> Choice {
+    let route = &state.route;
+    let Some(collection) = &route.collection else {
+        return Choice::Refused(ServiceError::CollectionNotFound {
+            database: String::new(),
+            collection: "dropped".to_owned(),
+        });
+    };
+    let name = || collection.name.clone();
+    let Some(load) = &route.load else {
+        return Choice::Refused(ServiceError::CollectionNotLoaded { collection: name() });
+    };
+    if scope.schema_version > collection.schema.version {
+        return Choice::Refused(ServiceError::SchemaMismatch { collection: name() });
+    }
+    let partitions = match partitions(route, collection, scope) {
+        Ok(partitions) => partitions,
+        Err(error) => return Choice::Refused(error),
+    };
+    let complete =
+        |replica: &&ReplicaRoute| partitions.iter().all(|wanted| !replica.missing.contains(wanted));
+    let replicas: Vec<_> = route.replicas.iter().filter(complete).collect();
+    if replicas.is_empty() {
+        let loading = partitions.iter().any(|partition| {
+            !load.loaded.contains(partition) && route.replicas.iter().all(|r| r.missing.contains(partition))
+        });
+        let error = ServiceError::CollectionNotFullyLoaded { collection: name() };
+        return if loading { Choice::Refused(error) } else { Choice::NotYet(error) };
+    }
+    let replica = replicas[attempt % replicas.len()];
+    let sources = gather(state, replica, &partitions, scope, collection.record.clone());
+    // A node that has not all deletes would show rows that are gone.
+    match sources.nodes.iter().find(|(node, _)| !state.feeds.has(*node, sources.read)) {
+        Some((node, _)) => {
+            Choice::NotYet(ServiceError::Unavailable { reason: format!("node {node} lacks deletes") })
+        }
+        None => Choice::Ready(sources),
+    }
+}
+
+fn partitions(route: &Route, collection: &CollectionRecord, scope: &Scope<'_>) -> Result<Vec<PartitionId>> {
+    if scope.partitions.is_empty() {
+        let all = collection.partitions.iter().map(|partition| partition.id);
+        return Ok(all.filter(|partition| route.wants(*partition)).collect());
+    }
+    for partition in scope.partitions {
+        let Some(record) = collection.partition_by_id(*partition) else {
+            return Err(ServiceError::PartitionNotFound { partition: partition.to_string() });
+        };
+        if !route.wants(*partition) {
+            return Err(ServiceError::PartitionNotLoaded { partition: record.name.clone() });
+        }
+    }
+    Ok(scope.partitions.to_vec())
+}
+
+fn gather(
+    state: &State,
+    replica: &ReplicaRoute,
+    partitions: &[PartitionId],
+    scope: &Scope<'_>,
+    collection: Arc<CollectionRecord>,
+) -> Sources {
+    let read = match scope.consistency {
+        Consistency::Snapshot(wanted) => wanted.min(state.read),
+        Consistency::Strong | Consistency::AtLeast(_) | Consistency::Eventual => state.read,
+    };
+    let sealing = state
+        .sealing
+        .iter()
+        .filter(|sealing| {
+            partitions.contains(&sealing.partition) && !replica.superseded.contains(&sealing.id)
+        })
+        .map(|sealing| &sealing.rows);
+    let growing = state
+        .growing
+        .iter()
+        .filter(|(partition, _)| !scope.ignore_growing && partitions.contains(partition))
+        .map(|(_, rows)| rows);
+    let rows = sealing.chain(growing).filter(|rows| rows.rows() > 0).cloned().collect();
+    let mut nodes = Vec::with_capacity(replica.nodes.len());
+    for (node, segments) in &replica.nodes {
+        let segments = segments.iter().filter(|segment| partitions.contains(&segment.partition));
+        let segments: Vec<_> = segments.map(|segment| segment.segment).collect();
+        if !segments.is_empty() {
+            nodes.push((*node, segments));
+        }
+    }
+    Sources { read, collection, rows, nodes }
+}
+
+#[derive(Clone)]
+struct Search(Arc<SearchRequest>);
+
+#[async_trait]
+impl Read for Search {
+    type Part = SearchPart;
+
+    fn scope(&self) -> Scope<'_> {
+        Scope {
+            schema_version: self.0.schema_version,
+            partitions: &self.0.partitions,
+            consistency: self.0.consistency,
+            ignore_growing: self.0.ignore_growing,
+        }
+    }
+
+    fn local(
+        &self,
+        rows: &GrowingSegment,
+        collection: &CollectionRecord,
+        read: Timestamp,
+    ) -> redkite_segment::Result<SearchPart> {
+        let request = &*self.0;
+        rows.search(&SearchTask {
+            schema: &collection.schema,
+            field: request.field,
+            metric: request.metric,
+            queries: &request.queries.values,
+            limit: request.limit,
+            ef: request.params.ef,
+            nprobe: request.params.nprobe,
+            range: request.range.map(|range| Range::radius(range.radius, range.range_filter)),
+            filter: request.filter.as_deref(),
+            output: &request.output,
+            read_timestamp: read,
+            expired_before: request.expired_before,
+        })
+    }
+
+    async fn remote(
+        &self,
+        node: &dyn Segments,
+        shard: ShardId,
+        segments: Vec<SegmentId>,
+        read: Timestamp,
+    ) -> Result<SearchPart> {
+        node.search(SegmentSearch { shard, segments, read_timestamp: read, request: self.0.clone() }).await
+    }
+
+    fn merge(&self, parts: Vec<SearchPart>, collection: &CollectionRecord) -> Result<SearchPart> {
+        if parts.is_empty() {
+            let nq =
+                u32::try_from(self.0.queries.nq()).map_err(|_| ServiceError::invalid("too many queries"))?;
+            return Ok(SearchPart::empty(nq, collection.schema.primary_key().data_type));
+        }
+        merge_search(parts, self.0.metric.larger_is_nearer(), 0, self.0.limit)
+            .map_err(|error| of_reduce(&error))
+    }
+}
+
+fn retrieve_scope(request: &RetrieveRequest) -> Scope<'_> {
+    Scope {
+        schema_version: request.schema_version,
+        partitions: &request.partitions,
+        consistency: request.consistency,
+        ignore_growing: request.ignore_growing,
+    }
+}
+
+fn retrieve_task<'a>(
+    request: &'a RetrieveRequest,
+    collection: &'a CollectionRecord,
+    read: Timestamp,
+) -> RetrieveTask<'a> {
+    RetrieveTask {
+        schema: &collection.schema,
+        filter: request.filter.as_deref(),
+        output: &request.output,
+        limit: request.limit,
+        read_timestamp: read,
+        expired_before: request.expired_before,
+    }
+}
+
+#[derive(Clone)]
+struct Retrieve(Arc<RetrieveRequest>);
+
+#[async_trait]
+impl Read for Retrieve {
+    type Part = RetrievePart;
+
+    fn scope(&self) -> Scope<'_> {
+        retrieve_scope(&self.0)
+    }
+
+    fn local(
+        &self,
+        rows: &GrowingSegment,
+        collection: &CollectionRecord,
+        read: Timestamp,
+    ) -> redkite_segment::Result<RetrievePart> {
+        rows.retrieve(&retrieve_task(&self.0, collection, read))
+    }
+
+    async fn remote(
+        &self,
+        node: &dyn Segments,
+        shard: ShardId,
+        segments: Vec<SegmentId>,
+        read: Timestamp,
+    ) -> Result<RetrievePart> {
+        node.retrieve(SegmentRetrieve { shard, segments, read_timestamp: read, request: self.0.clone() })
+            .await
+    }
+
+    fn merge(&self, parts: Vec<RetrievePart>, collection: &CollectionRecord) -> Result<RetrievePart> {
+        if parts.is_empty() {
+            return Ok(RetrievePart::empty(collection.schema.primary_key().data_type));
+        }
+        merge_retrieve(parts, 0, self.0.limit).map_err(|error| of_reduce(&error))
+    }
+}
+
+#[derive(Clone)]
+struct Count(Arc<RetrieveRequest>);
+
+#[async_trait]
+impl Read for Count {
+    type Part = u64;
+
+    fn scope(&self) -> Scope<'_> {
+        retrieve_scope(&self.0)
+    }
+
+    fn local(
+        &self,
+        rows: &GrowingSegment,
+        collection: &CollectionRecord,
+        read: Timestamp,
+    ) -> redkite_segment::Result<u64> {
+        rows.count(&retrieve_task(&self.0, collection, read))
+    }
+
+    async fn remote(
+        &self,
+        node: &dyn Segments,
+        shard: ShardId,
+        segments: Vec<SegmentId>,
+        read: Timestamp,
+    ) -> Result<u64> {
+        node.count(SegmentRetrieve { shard, segments, read_timestamp: read, request: self.0.clone() }).await
+    }
+
+    fn merge(&self, parts: Vec<u64>, _: &CollectionRecord) -> Result<u64> {
+        Ok(parts.into_iter().sum())
+    }
+}

@@ -1,0 +1,163 @@
+//! Who serves the sealed rows of a shard, and is anything served by nobody?
+//!
+//! A route is a pure function of the metadata and of the segments that the leader itself still has in
+//! memory. The leader keeps one, makes a new one when records change, and every read uses one route from
+//! beginning to end: each row is then served exactly once, by the leader or by one query node.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
+use std::sync::Arc;
+
+use redkite_catalog::{
+    CollectionRecord, Entry, LoadRecord, Metadata, SegmentRecord, ServingView, ViewSegment,
+};
+use redkite_types::{CollectionId, NodeId, PartitionId, SegmentId, ShardId};
+
+/// Sealed segments that the leader has in memory, and whether it knows that the metadata once had their record.
+pub(crate) type InMemory = BTreeMap<SegmentId, bool>;
+
+/// Where the rows of a shard are served.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Route {
+    /// The collection; `None` once it is dropped.
+    pub(crate) collection: Option<Entry<CollectionRecord>>,
+    /// What of it is loaded.
+    pub(crate) load: Option<Entry<LoadRecord>>,
+    /// The replicas that have a serving view; one without segments if none has.
+    pub(crate) replicas: Vec<ReplicaRoute>,
+    /// Query nodes that hold, should hold or serve segments of the collection: they get every delete.
+    pub(crate) receivers: BTreeSet<NodeId>,
+}
+
+/// Where one replica serves the sealed rows of a shard.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ReplicaRoute {
+    /// Its segments by node.
+    pub(crate) nodes: BTreeMap<NodeId, Vec<ViewSegment>>,
+    /// Segments in the leader's memory whose rows this replica serves already.
+    pub(crate) superseded: BTreeSet<SegmentId>,
+    /// Partitions with sealed rows that neither this replica nor the leader serves.
+    pub(crate) missing: BTreeSet<PartitionId>,
+}
+
+impl Route {
+    /// The route that the records allow, for a leader with these sealed segments in memory.
+    pub(crate) fn plan(metadata: &Metadata, shard: ShardId, in_memory: &InMemory) -> Self {
+        let collection = metadata.collections.get(&shard.collection).cloned();
+        let views: Vec<&ServingView> =
+            metadata.views.range((shard, 0)..=(shard, u32::MAX)).map(|(_, view)| &*view.record).collect();
+        let nothing = ServingView::default();
+        let planner = Planner { metadata, shard, in_memory };
+        let replicas: Vec<ReplicaRoute> = if views.is_empty() {
+            vec![planner.replica(&nothing, collection.as_ref())]
+        } else {
+            views.iter().map(|view| planner.replica(view, collection.as_ref())).collect()
+        };
+        let mut receivers = holders(metadata, shard.collection);
+        receivers.extend(replicas.iter().flat_map(|replica| replica.nodes.keys()));
+        Self { collection, load: metadata.loads.get(&shard.collection).cloned(), replicas, receivers }
+    }
+
+    /// Whether every replica serves the rows of a segment that the leader has in memory.
+    pub(crate) fn supersedes(&self, segment: SegmentId) -> bool {
+        self.replicas.iter().all(|replica| replica.superseded.contains(&segment))
+    }
+
+    /// Whether readers may ask for a partition.
+    pub(crate) fn wants(&self, partition: PartitionId) -> bool {
+        self.load.as_ref().is_some_and(|load| load.scope.contains(partition))
+    }
+
+    /// Whether the partition exists.
+    pub(crate) fn has_partition(&self, partition: PartitionId) -> bool {
+        self.collection.as_ref().is_some_and(|record| record.partition_by_id(partition).is_some())
+    }
+}
+
+struct Planner<'a> {
+    metadata: &'a Metadata,
+    shard: ShardId,
+    in_memory: &'a InMemory,
+}
+
+impl Planner<'_> {
+    fn replica(&self, view: &ServingView, collection: Option<&Entry<CollectionRecord>>) -> ReplicaRoute {
+        let in_view: BTreeSet<SegmentId> = view.segments.iter().map(|segment| segment.segment).collect();
+        let mut nodes: BTreeMap<NodeId, Vec<ViewSegment>> = BTreeMap::new();
+        for segment in &view.segments {
+            nodes.entry(segment.node).or_default().push(segment.clone());
+        }
+        let mut missing = BTreeSet::new();
+        let mut needed = BTreeSet::new();
+        for segment in self.metadata.segments_of(self.shard.collection) {
+            if segment.shard != self.shard || !segment.is_flushed() || in_view.contains(&segment.id) {
+                continue;
+            }
+            self.need(segment.id, &mut needed);
+            let exists = collection.is_some_and(|record| record.partition_by_id(segment.partition).is_some());
+            if exists && !self.served(segment.id, &in_view) {
+                missing.insert(segment.partition);
+            }
+        }
+        let superseded = |(segment, recorded): (&SegmentId, &bool)| {
+            let recorded = *recorded || self.record(*segment).is_some();
+            let elsewhere = in_view.contains(segment) || (recorded && !needed.contains(segment));
+            elsewhere.then_some(*segment)
+        };
+        ReplicaRoute { nodes, superseded: self.in_memory.iter().filter_map(superseded).collect(), missing }
+    }
+
+    fn record(&self, segment: SegmentId) -> Option<&SegmentRecord> {
+        self.metadata.segments.get(&(self.shard.collection, segment)).map(|entry| &*entry.record)
+    }
+
+    /// Whether the rows of a flushed segment are served: by itself, or by the segments it was merged from
+    /// while the view has not been switched over.
+    fn served(&self, segment: SegmentId, in_view: &BTreeSet<SegmentId>) -> bool {
+        if in_view.contains(&segment) || self.in_memory.contains_key(&segment) {
+            return true;
+        }
+        self.record(segment).is_some_and(|record| {
+            !record.sources.is_empty() && record.sources.iter().all(|source| self.served(*source, in_view))
+        })
+    }
+
+    /// Adds a segment and what it was merged from.
+    fn need(&self, segment: SegmentId, needed: &mut BTreeSet<SegmentId>) {
+        if needed.insert(segment)
+            && let Some(record) = self.record(segment)
+        {
+            record.sources.iter().for_each(|source| self.need(*source, needed));
+        }
+    }
+}
+
+/// The nodes with a `hold` or `held` record of a collection. Skips from node to node: there are few nodes
+/// and many collections.
+fn holders(metadata: &Metadata, collection: CollectionId) -> BTreeSet<NodeId> {
+    let mut holders = BTreeSet::new();
+    let last = CollectionId(i64::MAX);
+    let mut next = metadata.holds.keys().next();
+    while let Some((node, _)) = next {
+        if metadata.holds.contains_key(&(*node, collection)) {
+            holders.insert(*node);
+        }
+        next = metadata.holds.range((Excluded((*node, last)), Unbounded)).next().map(|(key, _)| key);
+    }
+    let mut next = metadata.held.keys().next();
+    while let Some((node, _)) = next {
+        if metadata.held.contains_key(&(*node, collection)) {
+            holders.insert(*node);
+        }
+        next = metadata.held.range((Excluded((*node, last)), Unbounded)).next().map(|(key, _)| key);
+    }
+    holders
+}
+
+/// A route nobody has looked up yet.
+pub(crate) fn unknown() -> Arc<Route> {
+    Arc::new(Route::default())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,304 @@
+//! The one writer of a shard.
+//!
+//! It takes the queued writes that wait, stamps them and appends them to the log at once; while that
+//! append becomes durable it takes the next ones, so that one sync of the disk serves many writers.
+//! Durable groups are applied in the order of the log. An answer is sent when the write is visible.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use redkite_runtime::{Stopping, blocking};
+use redkite_segment::GrowingSegment;
+use redkite_service::{Delete, Flushed, Result, WriteAck, WriteOp};
+use redkite_types::{Batch, Lsn, PartitionId, PrimaryKeys, SegmentId, Timestamp};
+use redkite_wal::{Append, WalError};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tracing::{error, info};
+
+use super::state::{Generation, Sealing};
+use super::{Command, QueuedWrite, ShardLeader};
+use crate::error::{of_log, of_metastore, of_segment};
+
+/// Most queued writes taken at once: a group is answered as a whole.
+const GROUP: usize = 128;
+/// Inserts larger than this are applied off the threads that drive I/O.
+const LARGE: usize = 1 << 20;
+
+/// Writes of one append.
+struct Group {
+    append: Append,
+    writes: Vec<StampedWrite>,
+    bytes: usize,
+}
+
+struct StampedWrite {
+    timestamp: Timestamp,
+    op: WriteOp,
+    reply: oneshot::Sender<Result<WriteAck>>,
+}
+
+struct Writer {
+    shard: Arc<ShardLeader>,
+    in_flight: VecDeque<Group>,
+    in_flight_bytes: usize,
+}
+
+impl ShardLeader {
+    /// Works until stopped.
+    pub(super) async fn run_writer(self: Arc<Self>, mut queue: mpsc::Receiver<Command>, stopping: Stopping) {
+        let mut writer = Writer { shard: self, in_flight: VecDeque::new(), in_flight_bytes: 0 };
+        loop {
+            tokio::select! {
+                biased;
+                () = stopping.wait() => break,
+                outcome = front(&mut writer.in_flight), if !writer.in_flight.is_empty() => writer.settle(outcome).await,
+                Some(first) = queue.recv(), if writer.has_room() => writer.take(first, &mut queue).await,
+            }
+        }
+        // Writes on their way to the log may be durable: their writers must learn it.
+        while !writer.in_flight.is_empty() {
+            let outcome = front(&mut writer.in_flight).await;
+            writer.settle(outcome).await;
+        }
+    }
+}
+
+/// Waits for the oldest append. Cancel-safe.
+async fn front(in_flight: &mut VecDeque<Group>) -> std::result::Result<Lsn, WalError> {
+    match in_flight.front_mut() {
+        Some(group) => (&mut group.append).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Writer {
+    fn has_room(&self) -> bool {
+        self.in_flight_bytes
+            < usize::try_from(self.shard.node.settings.max_in_flight_bytes.0).unwrap_or(usize::MAX)
+    }
+
+    /// Takes a command and all that wait behind it.
+    async fn take(&mut self, first: Command, queue: &mut mpsc::Receiver<Command>) {
+        let mut writes = Vec::new();
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Write(write) => writes.push(*write),
+                Command::Seal { reply } => {
+                    self.append(std::mem::take(&mut writes));
+                    let sealed = self.seal().await;
+                    // Nobody waits for a seal of idle rows.
+                    let _ = reply.send(sealed);
+                }
+            }
+            next = if writes.len() < GROUP { queue.try_recv().ok() } else { None };
+        }
+        self.append(writes);
+    }
+
+    fn append(&mut self, writes: Vec<QueuedWrite>) {
+        if writes.is_empty() {
+            return;
+        }
+        let mut stamped = Vec::with_capacity(writes.len());
+        let mut records = Vec::with_capacity(writes.len());
+        let mut bytes = 0;
+        {
+            // Under the lock, so that whoever reads `stamped` knows what may still be applied.
+            let mut state = self.shard.state.lock();
+            for QueuedWrite { op, record, reply } in writes {
+                let timestamp = self.shard.clock.tick();
+                state.stamped = timestamp;
+                bytes += record.len();
+                records.push(record.stamped(timestamp).into());
+                stamped.push(StampedWrite { timestamp, op, reply });
+            }
+        }
+        match self.shard.log.append(records) {
+            Ok(append) => {
+                self.in_flight_bytes += bytes;
+                self.in_flight.push_back(Group { append, writes: stamped, bytes });
+            }
+            Err(error) => self.refuse(stamped, &error),
+        }
+    }
+
+    async fn settle(&mut self, outcome: std::result::Result<Lsn, WalError>) {
+        let Some(group) = self.in_flight.pop_front() else { return };
+        self.in_flight_bytes -= group.bytes;
+        match outcome {
+            Ok(last) => self.shard.apply(group.writes, last, group.bytes).await,
+            Err(error) => self.refuse(group.writes, &error),
+        }
+        let full = {
+            let state = self.shard.state.lock();
+            state.open_bytes >= usize::try_from(self.shard.node.settings.seal_bytes.0).unwrap_or(usize::MAX)
+        };
+        if full && let Err(error) = self.seal().await {
+            error!(shard = %self.shard.id, %error, "growing segments not sealed, trying again after the next write");
+        }
+    }
+
+    fn refuse(&self, writes: Vec<StampedWrite>, error: &WalError) {
+        error!(shard = %self.shard.id, %error, writes = writes.len(), "writes not logged");
+        let told = of_log(error);
+        let broken = error.maybe_applied()
+            || matches!(error, WalError::Poisoned { .. } | WalError::Fenced { .. } | WalError::Closed { .. });
+        {
+            let mut state = self.shard.state.lock();
+            if broken && state.failure.is_none() {
+                state.failure = Some(told.clone());
+            }
+            if let Some(last) = writes.last() {
+                // Nothing of them will be applied: readers need not wait for them.
+                state.read = state.read.max(last.timestamp);
+            }
+        }
+        metrics::counter!("redkite_shard_writes_failed_total").increment(writes.len() as u64);
+        self.shard.changed();
+        for write in writes {
+            let _ = write.reply.send(Err(told.clone()));
+        }
+    }
+
+    /// Seals everything that was applied. Only the writer adds rows, so nothing is added meanwhile.
+    async fn seal(&self) -> Result<Flushed> {
+        let shard = &self.shard;
+        let count = shard.state.lock().growing.values().filter(|rows| rows.rows() > 0).count();
+        let first = match u32::try_from(count).expect("fewer partitions than 2^32") {
+            0 => 0,
+            count => shard.node.ids.take(count).await.map_err(|error| of_metastore(&error))?,
+        };
+        let flushed = {
+            let mut state = shard.state.lock();
+            if state.is_open() {
+                let growing = std::mem::take(&mut state.growing);
+                let filled = growing.into_iter().filter(|(_, rows)| rows.rows() > 0);
+                let segments: Vec<_> = filled
+                    .zip(first..)
+                    .map(|((partition, rows), id)| Arc::new(Sealing::new(SegmentId(id), partition, rows)))
+                    .collect();
+                state.sealing.extend(segments.iter().cloned());
+                info!(shard = %shard.id, lsn = state.lsn.0, segments = segments.len(), bytes = state.open_bytes, "sealing");
+                let generation = Generation { lsn: state.lsn, timestamp: state.read, segments };
+                state.generations.push_back(Arc::new(generation));
+                state.open_bytes = 0;
+            }
+            let (_, timestamp) = state.sealed_up_to();
+            let sealing = state.generations.iter().flat_map(|generation| &generation.segments);
+            Flushed { segments: sealing.map(|sealing| sealing.id).collect(), timestamp }
+        };
+        shard.start_flushing();
+        Ok(flushed)
+    }
+}
+
+impl ShardLeader {
+    /// Makes durable writes visible, in their order, and answers them.
+    async fn apply(self: &Arc<Self>, writes: Vec<StampedWrite>, last: Lsn, bytes: usize) {
+        let deletes = writes.iter().flat_map(|write| self.delete_of(write.timestamp, &write.op)).collect();
+        self.deliver(deletes).await;
+        let through = writes.last().map_or(Timestamp::ZERO, |write| write.timestamp);
+        let mut acks = Vec::with_capacity(writes.len());
+        for StampedWrite { timestamp, op, reply } in writes {
+            let applied = self.apply_one(timestamp, op).await;
+            acks.push((reply, applied.map(|()| WriteAck { timestamp })));
+        }
+        {
+            let mut state = self.state.lock();
+            state.lsn = last;
+            state.read = state.read.max(through);
+            state.open_bytes += bytes;
+            state.last_write = Instant::now();
+        }
+        self.changed();
+        metrics::counter!("redkite_shard_writes_total").increment(acks.len() as u64);
+        metrics::counter!("redkite_shard_written_bytes_total").increment(bytes as u64);
+        for (reply, ack) in acks {
+            // A caller that went away learns from its next read.
+            let _ = reply.send(ack);
+        }
+    }
+
+    /// The delete that a write contains.
+    pub(super) fn delete_of(&self, timestamp: Timestamp, op: &WriteOp) -> Vec<Delete> {
+        match op {
+            WriteOp::Insert(_) => Vec::new(),
+            WriteOp::Upsert(parts) => {
+                let Some(field) = self.key_field() else { return Vec::new() };
+                let keys = parts.iter().filter_map(|(_, batch)| batch.primary_keys(field));
+                keys.map(|keys| Delete { timestamp, partition: None, keys }).collect()
+            }
+            WriteOp::Delete { partition, keys } => {
+                vec![Delete { timestamp, partition: *partition, keys: keys.clone() }]
+            }
+        }
+    }
+
+    fn key_field(&self) -> Option<redkite_types::FieldId> {
+        self.state.lock().route.collection.as_ref().map(|record| record.schema.primary_key().id)
+    }
+
+    /// Applies one write to the rows in memory. Readers do not see it before the read point is moved.
+    pub(super) async fn apply_one(&self, timestamp: Timestamp, op: WriteOp) -> Result<()> {
+        match op {
+            WriteOp::Insert(parts) => self.insert_all(parts, timestamp).await,
+            WriteOp::Upsert(parts) => {
+                if let Some(field) = self.key_field() {
+                    for keys in parts.iter().filter_map(|(_, batch)| batch.primary_keys(field)) {
+                        self.delete_in_memory(None, &keys, timestamp)?;
+                    }
+                }
+                self.insert_all(parts, timestamp).await
+            }
+            WriteOp::Delete { partition, keys } => self.delete_in_memory(partition, &keys, timestamp),
+        }
+    }
+
+    pub(super) fn delete_in_memory(
+        &self,
+        partition: Option<PartitionId>,
+        keys: &PrimaryKeys,
+        timestamp: Timestamp,
+    ) -> Result<()> {
+        let meant = |other: PartitionId| partition.is_none_or(|partition| partition == other);
+        let segments: Vec<Arc<GrowingSegment>> = {
+            let state = self.state.lock();
+            let sealing = state.sealing.iter().filter(|sealing| meant(sealing.partition));
+            let growing = state.growing.iter().filter(|(partition, _)| meant(**partition));
+            sealing.map(|sealing| sealing.rows.clone()).chain(growing.map(|(_, rows)| rows.clone())).collect()
+        };
+        for segment in segments {
+            segment.delete(keys, timestamp).map_err(of_segment)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn insert_all(
+        &self,
+        parts: Vec<(PartitionId, Batch)>,
+        timestamp: Timestamp,
+    ) -> Result<()> {
+        for (partition, batch) in parts {
+            let Some(rows) = self.growing(partition) else { continue };
+            let inserted = if batch.memory_bytes() > LARGE {
+                blocking(move || rows.insert(batch, timestamp)).await
+            } else {
+                rows.insert(batch, timestamp)
+            };
+            inserted.map_err(of_segment)?;
+        }
+        Ok(())
+    }
+
+    /// The growing rows of a partition; `None` if it is gone.
+    fn growing(&self, partition: PartitionId) -> Option<Arc<GrowingSegment>> {
+        let mut state = self.state.lock();
+        let route = state.route.clone();
+        let collection = route.collection.as_ref()?;
+        collection.partition_by_id(partition)?;
+        let empty = || Arc::new(GrowingSegment::new(collection.schema.primary_key()));
+        Some(state.growing.entry(partition).or_insert_with(empty).clone())
+    }
+}
