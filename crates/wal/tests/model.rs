@@ -211,7 +211,7 @@ fn strike(old: &[u8], synced: usize, written: &[u8], damage: &Damage) -> Vec<u8>
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
 
     #[test]
     fn a_log_is_a_vector(steps in steps(), rotate_bytes in prop_oneof![Just(300u64), Just(4000), Just(64 << 20)]) {

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use bytes::Bytes;
 use redkite_types::{Epoch, Lsn, ShardId};
@@ -151,6 +152,7 @@ impl Files {
         if let Err(error) = self.write_frames(group) {
             return Err(self.cut_off(error));
         }
+        let started = Instant::now();
         self.active.file.sync_data().and_then(|()| failpoint("wal::after_sync")).map_err(|source| {
             // The kernel may have dropped the pages and forgotten the error: no second try.
             WriteError::Poisoning(WalError::Io {
@@ -160,6 +162,9 @@ impl Files {
                 maybe_applied: true,
             })
         })?;
+        metrics::histogram!("redkite_wal_sync_seconds").record(started.elapsed());
+        metrics::counter!("redkite_wal_written_bytes_total").increment(bytes);
+        metrics::counter!("redkite_wal_records_total").increment(payloads().count() as u64);
         self.active.end += bytes;
         self.durable = Lsn(self.durable.0 + payloads().count() as u64);
         Ok(())

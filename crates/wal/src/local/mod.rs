@@ -132,6 +132,9 @@ impl LogProvider for LocalLogs {
 /// Makes the directory and finishes interrupted removals.
 fn prepare(root: &Path) -> Result<(), WalError> {
     std::fs::create_dir_all(root).map_err(|error| WalError::io("create", root, error))?;
+    if let Some(parent) = root.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        sync_directory(parent)?;
+    }
     for name in names(root)?.iter().filter(|name| name.ends_with(REMOVED)) {
         let leftover = root.join(name);
         std::fs::remove_dir_all(&leftover).map_err(|error| WalError::io("remove", &leftover, error))?;

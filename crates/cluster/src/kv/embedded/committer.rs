@@ -6,13 +6,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use redkite_runtime::blocking;
 use redkite_types::Revision;
 use tokio::sync::{mpsc, oneshot};
 
-use super::Shared;
 use super::database::{Database, Tables, panic_message};
+use super::heal::Outage;
+use super::{Shared, Slot};
 use crate::kv::{Event, KeyValue, KvError, LeaseId, Op, Read, Txn, TxnOutcome};
 
 pub(super) type Reply = oneshot::Sender<Result<TxnOutcome, KvError>>;
@@ -28,12 +30,15 @@ pub(super) enum Request {
 const GROUP: usize = 512;
 
 pub(super) struct Committer {
-    shared: Arc<Shared>,
-    revision: i64,
+    pub(super) shared: Arc<Shared>,
+    /// The last revision; while a group is applied or after it failed, perhaps not durable.
+    pub(super) revision: i64,
+    /// The last revision that is durable.
+    pub(super) durable: i64,
     /// The keys of each lease that has any.
-    leased: HashMap<LeaseId, BTreeSet<String>>,
-    /// Why no more writes are taken.
-    failure: Option<String>,
+    pub(super) leased: HashMap<LeaseId, BTreeSet<String>>,
+    /// Set while no writes are taken.
+    pub(super) outage: Option<Outage>,
 }
 
 /// What applying a group produced, not yet durable.
@@ -50,7 +55,8 @@ struct Failed {
 
 impl Committer {
     pub(super) fn new(shared: Arc<Shared>, revision: Revision) -> Self {
-        Self { shared, revision: revision.0, leased: HashMap::new(), failure: None }
+        let revision = revision.0;
+        Self { shared, revision, durable: revision, leased: HashMap::new(), outage: None }
     }
 
     /// Serves the queue until nobody can send any more.
@@ -71,9 +77,10 @@ impl Committer {
     }
 
     fn serve(&mut self, group: Vec<Request>) {
-        let answers = match &self.failure {
-            Some(cause) => {
-                let path = &self.shared.path;
+        self.heal();
+        let answers = match &self.outage {
+            Some(outage) => {
+                let (path, cause) = (&self.shared.path, &outage.cause);
                 let refusal = || KvError::ReadOnly { path: path.clone(), cause: cause.clone() };
                 group.iter().map(|_| Err(refusal())).collect()
             }
@@ -87,10 +94,10 @@ impl Committer {
         }
     }
 
-    fn commit(&mut self, group: &[Request]) -> Vec<Result<TxnOutcome, KvError>> {
+    pub(super) fn commit(&mut self, group: &[Request]) -> Vec<Result<TxnOutcome, KvError>> {
         let shared = self.shared.clone();
-        let database = shared.database.read();
-        let Some(database) = database.as_ref() else {
+        let slot = shared.database.read();
+        let Slot::Open(database) = &*slot else {
             return group.iter().map(|_| Err(KvError::Closed)).collect();
         };
         let result = catch_unwind(AssertUnwindSafe(|| self.commit_unguarded(database, group)))
@@ -101,6 +108,7 @@ impl Committer {
             });
         match result {
             Ok(applied) => {
+                self.durable = self.revision;
                 shared.history.publish(applied.revisions);
                 applied.answers
             }
@@ -110,6 +118,7 @@ impl Committer {
 
     fn commit_unguarded(&mut self, database: &Database, group: &[Request]) -> Result<Applied, Failed> {
         let clean = |cause: KvError| Failed { cause, maybe_applied: false };
+        let started = Instant::now();
         let txn = database.write().map_err(clean)?;
         let mut tables = database.tables(&txn).map_err(clean)?;
         let applied = self.apply(&mut tables, group).map_err(|error| clean(database.error(error)))?;
@@ -117,7 +126,11 @@ impl Committer {
         if applied.revisions.is_empty() {
             txn.abort().map_err(|error| clean(database.error(error)))?;
         } else {
+            fail::fail_point!("metastore::before_commit");
             txn.commit().map_err(|error| Failed { cause: database.error(error), maybe_applied: true })?;
+            fail::fail_point!("metastore::after_commit");
+            metrics::histogram!("redkite_metastore_commit_seconds").record(started.elapsed());
+            metrics::counter!("redkite_metastore_revisions_total").increment(applied.revisions.len() as u64);
         }
         Ok(applied)
     }
@@ -126,7 +139,7 @@ impl Committer {
     fn fail(&mut self, count: usize, failed: &Failed) -> Vec<Result<TxnOutcome, KvError>> {
         let cause = failed.cause.to_string();
         tracing::error!(path = %self.shared.path.display(), %cause, "metastore takes no more writes");
-        self.failure = Some(cause.clone());
+        self.outage = Some(Outage::new(cause.clone()));
         let answer = || {
             Err(KvError::Storage {
                 path: self.shared.path.clone(),

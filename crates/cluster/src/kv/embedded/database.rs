@@ -41,6 +41,15 @@ pub(super) struct Opening {
     pub(super) boot: u64,
 }
 
+/// A store opened again within one run.
+pub(super) struct Reopened {
+    pub(super) database: Database,
+    /// The last revision.
+    pub(super) revision: Revision,
+    /// The keys under leases.
+    pub(super) leased: Vec<(String, LeaseId)>,
+}
+
 /// The tables of one write transaction.
 pub(super) struct Tables<'txn> {
     pub(super) current: Table<'txn, &'static str, &'static [u8]>,
@@ -57,9 +66,30 @@ impl Database {
         })
     }
 
+    /// Opens the file again within one run: leases live on.
+    pub(super) fn reopen(path: &Path, cache: usize) -> Result<Reopened, KvError> {
+        let reopen = || {
+            let redb = builder(cache).open(path).map_err(|error| open_error(path, error))?;
+            let database = Self { path: path.to_owned(), redb };
+            let (revision, leased) = database.guarded(|| {
+                let snapshot = database.redb.begin_read()?;
+                let revision = snapshot.open_table(META)?.get("revision")?.map_or(0, |found| found.value());
+                let mut leased = Vec::new();
+                for entry in snapshot.open_table(LEASED)?.iter()? {
+                    let (key, lease) = entry?;
+                    leased.push((key.value().to_owned(), LeaseId(lease.value())));
+                }
+                Ok((to_revision(revision), leased))
+            })?;
+            Ok(Reopened { database, revision, leased })
+        };
+        catch_unwind(AssertUnwindSafe(reopen)).unwrap_or_else(|panic| {
+            Err(KvError::Corrupt { path: path.to_owned(), detail: panic_message(&*panic) })
+        })
+    }
+
     fn open_unguarded(path: &Path, cache: usize) -> Result<(Self, Opening), KvError> {
-        let mut builder = Builder::new();
-        builder.set_cache_size(cache).set_check_integrity_on_open(true);
+        let builder = builder(cache);
         let exists = path.try_exists().map_err(|error| storage(path, error))?;
         if !exists {
             create(path, &builder)?;
@@ -215,6 +245,12 @@ impl<'txn> Tables<'txn> {
     }
 }
 
+fn builder(cache: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(cache).set_check_integrity_on_open(true);
+    builder
+}
+
 /// Makes a complete, empty store appear under `path` at once.
 fn create(path: &Path, builder: &Builder) -> Result<(), KvError> {
     let error = |error: std::io::Error| storage(path, error);
@@ -240,7 +276,12 @@ fn create(path: &Path, builder: &Builder) -> Result<(), KvError> {
     drop(redb);
     File::open(&unfinished).and_then(|file| file.sync_all()).map_err(error)?;
     std::fs::rename(&unfinished, path).map_err(error)?;
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(error)
+    let sync = |directory: &Path| File::open(directory).and_then(|directory| directory.sync_all());
+    sync(directory).map_err(error)?;
+    match directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync(parent).map_err(error),
+        None => Ok(()),
+    }
 }
 
 fn open_error(path: &Path, error: DatabaseError) -> KvError {

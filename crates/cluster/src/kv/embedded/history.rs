@@ -94,6 +94,14 @@ impl History {
         }
     }
 
+    /// Begins anew after `revision`: every watch that is not there yet falls out.
+    pub(super) fn restart(&self, revision: Revision) {
+        *self.ring.write() = Ring { first: revision.0 + 1, changes: VecDeque::new(), bytes: 0 };
+        if let Some(tip) = self.tip.read().as_ref() {
+            tip.send_replace(revision);
+        }
+    }
+
     /// Ends all watches.
     pub(super) fn close(&self) {
         self.tip.write().take();

@@ -4,9 +4,12 @@
 //! many as wait in one durable commit, tells the history and answers. Reads take snapshots of the file
 //! beside it. The history of changes for watches and the leases live in memory: both end with the
 //! process, as does everybody who could use them.
+//!
+//! Failpoints: `metastore::before_commit`, `metastore::after_commit`.
 
 mod committer;
 mod database;
+mod heal;
 mod history;
 mod leases;
 #[cfg(test)]
@@ -62,15 +65,33 @@ pub struct EmbeddedKv {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    /// `None` once closed. Held for reading by whoever uses the database, so that closing waits for them.
-    database: RwLock<Option<Database>>,
+    cache_bytes: usize,
+    /// Held for reading by whoever uses the database, so that closing waits for them.
+    database: RwLock<Slot>,
     history: Arc<History>,
     leases: Arc<Leases>,
 }
 
+/// The database, or why there is none.
+#[derive(Debug)]
+enum Slot {
+    Open(Database),
+    /// It could not be opened again after a failure.
+    Broken(String),
+    Closed,
+}
+
 impl Shared {
     fn with_database<T>(&self, work: impl FnOnce(&Database) -> Result<T, KvError>) -> Result<T, KvError> {
-        work(self.database.read().as_ref().ok_or(KvError::Closed)?)
+        match &*self.database.read() {
+            Slot::Open(database) => work(database),
+            Slot::Broken(cause) => Err(KvError::Storage {
+                path: self.path.clone(),
+                source: cause.clone().into(),
+                maybe_applied: false,
+            }),
+            Slot::Closed => Err(KvError::Closed),
+        }
     }
 }
 
@@ -98,7 +119,8 @@ impl EmbeddedKv {
         let leases = Arc::new(Leases::new(opening.boot));
         let shared = Arc::new(Shared {
             path: path.to_owned(),
-            database: RwLock::new(Some(database)),
+            cache_bytes: settings.cache_bytes,
+            database: RwLock::new(Slot::Open(database)),
             history,
             leases: leases.clone(),
         });
@@ -122,7 +144,7 @@ impl EmbeddedKv {
         self.committing.stop(Duration::MAX).await;
         self.shared.history.close();
         let shared = self.shared.clone();
-        blocking(move || drop(shared.database.write().take())).await;
+        blocking(move || *shared.database.write() = Slot::Closed).await;
     }
 
     /// Forgets the history up to and including `through`: watches from there are refused as compacted.

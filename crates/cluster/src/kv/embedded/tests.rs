@@ -229,25 +229,44 @@ async fn a_full_disk_is_an_error_and_loses_nothing() {
         store.put(key.clone(), Bytes::from(vec![b'x'; 5000])).await.unwrap();
         acknowledged.push(key);
     }
+    let lease = store.grant_lease(Duration::from_secs(3600)).await.unwrap();
+    store.txn(Txn::new().put_leased("leased", "x", lease)).await.unwrap();
     let last = store.range("").await.unwrap().revision;
     let mut watch = store.watch("", Revision(last.0 + 1)).await.unwrap();
     full.store(true, std::sync::atomic::Ordering::SeqCst);
     let error = store.put("key/lost".to_owned(), Bytes::from(vec![b'x'; 500_000])).await.unwrap_err();
     assert!(matches!(&error, KvError::Storage { path: named, .. } if *named == path), "{error:?}");
     let lost_for_sure = !error.maybe_applied();
-    full.store(false, std::sync::atomic::Ordering::SeqCst);
     let error = store.put("key/late".to_owned(), Bytes::new()).await.unwrap_err();
     assert!(matches!(error, KvError::ReadOnly { .. }), "{error:?}");
     assert!(futures::poll!(std::pin::pin!(watch.next())).is_pending(), "what failed is not watched");
-    store.close().await;
+    let error = store.revoke_lease(lease).await.unwrap_err();
+    assert!(matches!(error, KvError::ReadOnly { .. }), "{error:?}");
 
-    let store = open(&path).await.unwrap();
-    let mut found: Vec<_> =
-        store.range("key/").await.unwrap().entries.into_iter().map(|entry| entry.key).collect();
-    let lost = found.last().is_some_and(|key| key == "key/lost");
-    assert!(!(lost && lost_for_sure), "an error that says so means that nothing was applied");
-    found.retain(|key| key != "key/lost");
-    assert_eq!(found, acknowledged);
-    let next = store.put("key/new".to_owned(), Bytes::new()).await.unwrap();
+    // Where there is room again, the store comes back by itself.
+    full.store(false, std::sync::atomic::Ordering::SeqCst);
+    let next = loop {
+        match store.put("key/new".to_owned(), Bytes::new()).await {
+            Ok(revision) => break revision,
+            Err(error) => assert!(matches!(error, KvError::ReadOnly { .. }), "{error:?}"),
+        }
+    };
     assert!(next > last);
+    acknowledged.push("key/new".to_owned());
+    assert_eq!(store.get("leased").await.unwrap(), None, "the lease had ended");
+    let check = async |store: &EmbeddedKv| {
+        let range = store.range("key/").await.unwrap();
+        let mut found: Vec<_> = range.entries.into_iter().map(|entry| entry.key).collect();
+        let lost = found.iter().any(|key| key == "key/lost");
+        assert!(!(lost && lost_for_sure), "an error that says so means that nothing was applied");
+        found.retain(|key| key != "key/lost");
+        assert_eq!(found, acknowledged);
+    };
+    check(&store).await;
+    match watch.next().await {
+        Ok(batch) => assert!(batch.revision > last),
+        Err(error) => assert!(matches!(error, KvError::Compacted { .. }), "{error}"),
+    }
+    store.close().await;
+    check(&*open(&path).await.unwrap()).await;
 }
