@@ -10,6 +10,7 @@ use redkite_service::ShardDirectory;
 use redkite_storage::ObjectStore;
 use redkite_types::NodeId;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 /// How a query node behaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,8 +38,9 @@ pub struct Environment {
     pub view: MetadataView,
     /// The metastore.
     pub kv: Arc<dyn Kv>,
-    /// The lease of this process; what the node reports vanishes with it.
-    pub lease: Option<LeaseId>,
+    /// The lease of this process; what the node reports vanishes with it, and is reported again under
+    /// the next one.
+    pub lease: Option<watch::Receiver<Option<LeaseId>>>,
     /// Where segment files are.
     pub store: Arc<dyn ObjectStore>,
     /// Leaders of shards, for deletes that a new segment has missed.

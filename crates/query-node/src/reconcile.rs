@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redkite_catalog::{HeldRecord, HeldSegment, Record, SegmentRecord};
-use redkite_cluster::kv::Txn;
+use redkite_cluster::kv::{LeaseId, Txn};
 use redkite_runtime::{Backoff, Stopping};
 use redkite_types::{CollectionId, SegmentId};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::Environment;
@@ -34,6 +34,7 @@ impl Reconciler {
     pub(crate) async fn run(mut self, stopping: Stopping) {
         let mut records = self.environment.view.changes();
         let mut slots = self.holder.changes();
+        let mut lease = self.environment.lease.clone();
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         loop {
             slots.mark_unchanged();
@@ -50,6 +51,7 @@ impl Reconciler {
                 () = records.any() => {}
                 // Never an error: the holder outlives its reconciler.
                 _ = slots.changed() => {}
+                () = changed(lease.as_mut()) => self.reported.clear(),
                 () = retry => {}
             }
             match reported {
@@ -126,8 +128,10 @@ impl Reconciler {
                 continue;
             }
             let key = HeldRecord::key(&(self.environment.node, collection));
-            let txn = match self.environment.lease {
-                Some(lease) => Txn::new().put_leased(key, record.encode(), lease),
+            let txn = match self.environment.lease.as_ref().map(|lease| *lease.borrow()) {
+                Some(Some(lease)) => Txn::new().put_leased(key, record.encode(), lease),
+                // Between two leases there is nothing to report under; the next one wakes the loop.
+                Some(None) => return Ok(()),
                 None => Txn::new().put(key, record.encode()),
             };
             self.environment.kv.txn(txn).await?;
@@ -145,6 +149,17 @@ impl Reconciler {
         });
         metrics::gauge!("redkite_querynode_resident_bytes").set(resident as f64);
         metrics::gauge!("redkite_querynode_mapped_bytes").set(mapped as f64);
+    }
+}
+
+/// Waits for another lease; for ever, if there is none to follow.
+async fn changed(lease: Option<&mut watch::Receiver<Option<LeaseId>>>) {
+    let followed = match lease {
+        Some(lease) => lease.changed().await.is_ok(),
+        None => false,
+    };
+    if !followed {
+        std::future::pending::<()>().await;
     }
 }
 

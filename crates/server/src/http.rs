@@ -52,7 +52,12 @@ struct Detail {
 }
 
 /// Serves the pages until the stop.
-pub(crate) async fn serve(listener: TcpListener, metrics: PrometheusHandle, health: HealthCheck, stopping: Stopping) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    metrics: PrometheusHandle,
+    health: HealthCheck,
+    stopping: Stopping,
+) {
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/livez", get(|| async { "OK" }))

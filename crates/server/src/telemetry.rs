@@ -12,7 +12,8 @@ const LATENCY_BUCKETS: [f64; 14] =
 
 /// Starts logging for the life of the process.
 pub(crate) fn start_log(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.level).with_context(|| format!("setting log.level = {:?}", log.level))?;
+    let filter =
+        EnvFilter::try_new(&log.level).with_context(|| format!("setting log.level = {:?}", log.level))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match log.format.as_str() {
         "text" => builder.try_init(),

@@ -12,12 +12,12 @@ use std::time::Duration;
 use redkite_runtime::units::{Bytes, mebibytes, millis, seconds};
 use serde::{Deserialize, Serialize};
 
-pub use sources::{Effective, LoadError, Origin, Overrides, load};
+pub(crate) use sources::{Effective, Overrides, load};
 
 /// Every setting.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The part clients talk to.
     pub proxy: Proxy,
     /// Health and metrics.
@@ -41,7 +41,7 @@ pub struct Settings {
 /// `proxy`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// Address to listen on.
     pub ip: String,
     /// Port of the Milvus protocol; 0 lets the system choose.
@@ -59,7 +59,7 @@ impl Default for Proxy {
 /// `proxy.grpc`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct ProxyGrpc {
+pub(crate) struct ProxyGrpc {
     /// Largest request accepted.
     pub server_max_recv_size: Bytes,
     /// Largest answer sent.
@@ -75,7 +75,7 @@ impl Default for ProxyGrpc {
 /// `metrics`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Port of `/healthz` and `/metrics`; 0 lets the system choose.
     pub port: u16,
 }
@@ -89,7 +89,7 @@ impl Default for Metrics {
 /// `localStorage`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct LocalStorage {
+pub(crate) struct LocalStorage {
     /// The data directory of standalone; created if absent.
     pub path: PathBuf,
 }
@@ -103,7 +103,7 @@ impl Default for LocalStorage {
 /// `common`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Common {
+pub(crate) struct Common {
     /// How stale a read at level Bounded may be.
     #[serde(with = "millis")]
     pub graceful_time: Duration,
@@ -120,7 +120,7 @@ impl Default for Common {
 /// `common.session`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Session {
+pub(crate) struct Session {
     /// How long a process that shows no sign of life keeps its place.
     #[serde(with = "seconds")]
     pub ttl: Duration,
@@ -135,7 +135,7 @@ impl Default for Session {
 /// `dataCoord`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct DataCoord {
+pub(crate) struct DataCoord {
     /// Sizes of segments.
     pub segment: Segment,
     /// Removal of files nobody needs.
@@ -145,7 +145,7 @@ pub struct DataCoord {
 /// `dataCoord.segment`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// Compaction makes no larger ones.
     #[serde(with = "mebibytes")]
     pub max_size: Bytes,
@@ -166,7 +166,7 @@ impl Default for Segment {
 /// `dataCoord.gc`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Gc {
+pub(crate) struct Gc {
     /// How often files are compared with records.
     #[serde(with = "seconds")]
     pub interval: Duration,
@@ -191,7 +191,7 @@ impl Default for Gc {
 /// `dataNode`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct DataNode {
+pub(crate) struct DataNode {
     /// Threads for index builds and compaction; 0 means one a core.
     pub threads: usize,
 }
@@ -199,7 +199,7 @@ pub struct DataNode {
 /// `queryNode`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct QueryNode {
+pub(crate) struct QueryNode {
     /// Threads for searches; 0 means one a core.
     pub threads: usize,
 }
@@ -207,7 +207,7 @@ pub struct QueryNode {
 /// `streamingNode`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct StreamingNode {
+pub(crate) struct StreamingNode {
     /// Size at which a new log file is begun. Smaller means that disk space comes back sooner.
     pub log_file_size: Bytes,
     /// Writes wait while a shard holds more growing and sealing bytes than this.
@@ -223,7 +223,7 @@ impl Default for StreamingNode {
 /// `log`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct Log {
+pub(crate) struct Log {
     /// `trace`, `debug`, `info`, `warn`, `error`, or a filter such as `info,redkite_wal=debug`.
     pub level: String,
     /// `text` or `json`.

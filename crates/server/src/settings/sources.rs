@@ -13,7 +13,7 @@ const MILVUS_PREFIX: &str = "MILVUS_CONF_";
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// Built in.
     Default,
     /// The settings file.
@@ -37,7 +37,7 @@ impl fmt::Display for Origin {
 
 /// What is laid over the defaults.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// A settings file; it must exist.
     pub file: Option<PathBuf>,
     /// Environment variables.
@@ -48,7 +48,7 @@ pub struct Overrides {
 
 /// Settings with the origin of each value, and what was not understood.
 #[derive(Clone, Debug)]
-pub struct Effective {
+pub(crate) struct Effective {
     /// The settings.
     pub settings: Settings,
     /// Every key with its value as text and its origin, in alphabetical order.
@@ -59,7 +59,7 @@ pub struct Effective {
 
 /// The settings cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum LoadError {
+pub(crate) enum LoadError {
     /// The file cannot be read.
     #[error("settings file {path}: {source}")]
     Read {
@@ -103,7 +103,7 @@ pub enum LoadError {
 /// # Errors
 /// An unreadable file, a value that does not fit, an unknown key on the command line. Unknown keys in
 /// the file are only warned about: a `milvus.yaml` has many that mean nothing here.
-pub fn load(overrides: &Overrides) -> Result<Effective, LoadError> {
+pub(crate) fn load(overrides: &Overrides) -> Result<Effective, LoadError> {
     let mut tree = Tree::defaults();
     let mut warnings = Vec::new();
     if let Some(path) = &overrides.file {
@@ -137,20 +137,24 @@ impl Tree {
     fn defaults() -> Self {
         let settings = Settings::default();
         let values = serde_json::to_value(&settings).expect("settings are plain data with text keys");
-        let leaves = leaves(&values).into_iter().map(|(key, value)| (key, (text(&value), Origin::Default))).collect();
+        let leaves =
+            leaves(&values).into_iter().map(|(key, value)| (key, (text(&value), Origin::Default))).collect();
         Self { values, leaves, settings }
     }
 
     /// Sets one key; `false` if there is no such key.
     fn set(&mut self, key: &str, value: Value, origin: Origin) -> Result<bool, LoadError> {
-        let Some(known) = self.leaves.keys().find(|known| normalized(known) == normalized(key)).cloned() else {
+        let Some(known) = self.leaves.keys().find(|known| normalized(known) == normalized(key)).cloned()
+        else {
             return Ok(false);
         };
         let shown = text(&value);
         let mut problem = String::new();
         for candidate in [value, typed(&shown)] {
             let mut values = self.values.clone();
-            let slot = values.pointer_mut(&format!("/{}", known.replace('.', "/"))).expect("leaves come from the tree");
+            let slot = values
+                .pointer_mut(&format!("/{}", known.replace('.', "/")))
+                .expect("leaves come from the tree");
             *slot = candidate;
             match serde_json::from_value::<Settings>(values.clone()) {
                 Ok(settings) => {
@@ -182,7 +186,10 @@ impl Tree {
 
 /// Milvus compares keys without dots, underscores and case.
 fn normalized(key: &str) -> String {
-    key.chars().filter(|letter| !matches!(letter, '.' | '_' | '/' | '-')).flat_map(char::to_lowercase).collect()
+    key.chars()
+        .filter(|letter| !matches!(letter, '.' | '_' | '/' | '-'))
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 fn leaves(value: &Value) -> Vec<(String, Value)> {
@@ -270,14 +277,16 @@ mod tests {
     #[test]
     fn unknown_keys_name_the_nearest_known_one() {
         let file = file("proxy:\n  prot: 1\npulsar:\n  address: x\n");
-        let effective = load(&Overrides { file: Some(file.path().to_owned()), ..Overrides::default() }).unwrap();
+        let effective =
+            load(&Overrides { file: Some(file.path().to_owned()), ..Overrides::default() }).unwrap();
         assert!(effective.warnings[0].ends_with("did you mean proxy.port?"), "{:?}", effective.warnings);
         assert_eq!(effective.warnings.len(), 2);
     }
 
     #[test]
     fn a_bad_value_names_key_value_and_origin() {
-        let overrides = Overrides { environment: vec![("PROXY_PORT".into(), "high".into())], ..Overrides::default() };
+        let overrides =
+            Overrides { environment: vec![("PROXY_PORT".into(), "high".into())], ..Overrides::default() };
         let message = load(&overrides).unwrap_err().to_string();
         assert!(message.starts_with("setting proxy.port = \"high\" (environment PROXY_PORT): "), "{message}");
     }
