@@ -11,6 +11,7 @@ mod deleted;
 mod error;
 mod growing;
 mod read;
+mod request;
 mod seal;
 mod sealed;
 mod task;

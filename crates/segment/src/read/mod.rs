@@ -7,6 +7,7 @@
 
 mod gather;
 mod retrieve;
+mod scan;
 mod search;
 mod select;
 

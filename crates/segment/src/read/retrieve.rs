@@ -3,11 +3,11 @@
 use std::cmp::Reverse;
 
 use redkite_query::RetrievePart;
-use redkite_types::{PrimaryKeyRef, Timestamp};
+use redkite_types::{DataView, Timestamp};
 
-use super::Snapshot;
 use super::gather::{Gathered, gather};
 use super::select::{Selection, select};
+use super::{Piece, Snapshot};
 use crate::{Result, RetrieveTask};
 
 /// How many rows are wanted.
@@ -47,29 +47,71 @@ fn first_of_sorted(snapshot: &Snapshot<'_>, selections: &[Selection], limit: usi
     rows
 }
 
-type Version<'a> = (PrimaryKeyRef<'a>, Reverse<Timestamp>, Reverse<u32>);
-
 /// Rows lie in the order of writing: the smallest keys are found first, then sorted.
 fn first_of_unsorted(snapshot: &Snapshot<'_>, selections: &[Selection], limit: usize) -> Result<Vec<u32>> {
-    let mut versions: Vec<Version<'_>> = wanted_rows(snapshot, selections)
-        .map(|row| Ok((snapshot.key(row), Reverse(snapshot.timestamp(row)?), Reverse(row))))
-        .collect::<Result<_>>()?;
+    let ints = snapshot.keys.iter().map(|keys| match keys {
+        DataView::Int64(keys) => Some(*keys),
+        _ => None,
+    });
+    if let Some(keys) = ints.collect::<Option<Vec<_>>>() {
+        return first_versions(snapshot, selections, limit, |piece, row| keys[piece][row]);
+    }
+    first_versions(snapshot, selections, limit, |piece, row| snapshot.keys[piece].primary_key(row))
+}
+
+/// A row under its key: versions of one key from the latest to the oldest.
+type Version<K> = (K, Reverse<Timestamp>, Reverse<u32>);
+
+fn first_versions<K: Ord + Copy>(
+    snapshot: &Snapshot<'_>,
+    selections: &[Selection],
+    limit: usize,
+    key: impl Fn(usize, usize) -> K,
+) -> Result<Vec<u32>> {
+    let written = snapshot.pieces.iter().map(|piece| piece.columns.timestamps());
+    let written = written.collect::<Result<Vec<_>>>()?;
     // Enough that repeated keys rarely leave fewer than the limit.
-    let mut enough = limit.saturating_mul(2).saturating_add(16);
+    let mut enough = limit.saturating_mul(2).saturating_add(64);
     loop {
-        let whole = enough >= versions.len();
-        if !whole {
-            versions.select_nth_unstable(enough);
+        let mut smallest = Smallest { kept: Vec::new(), enough, bound: None };
+        for (piece, selection) in selections.iter().enumerate() {
+            let Piece { first_row, rows, .. } = snapshot.pieces[piece];
+            for row in selection.iter(rows) {
+                let at = row as usize;
+                smallest.offer((key(piece, at), Reverse(written[piece][at]), Reverse(first_row + row)));
+            }
         }
-        let mut first = versions[..enough.min(versions.len())].to_vec();
+        let whole = smallest.bound.is_none();
+        let mut first = smallest.kept;
         first.sort_unstable();
         first.dedup_by_key(|version| version.0);
         // Later versions come first, so what was left out is only larger keys and older versions.
         if whole || first.len() >= limit {
-            first.truncate(limit);
-            return Ok(first.into_iter().map(|(_, _, Reverse(row))| row).collect());
+            return Ok(first.into_iter().take(limit).map(|(_, _, Reverse(row))| row).collect());
         }
         enough = enough.saturating_mul(4);
+    }
+}
+
+/// Keeps at least the `enough` smallest of what it is offered.
+struct Smallest<V> {
+    kept: Vec<V>,
+    enough: usize,
+    /// What is larger has been left out.
+    bound: Option<V>,
+}
+
+impl<V: Ord + Copy> Smallest<V> {
+    fn offer(&mut self, value: V) {
+        if self.bound.is_some_and(|bound| value > bound) {
+            return;
+        }
+        self.kept.push(value);
+        if self.kept.len() > self.enough.saturating_mul(2) {
+            let (_, bound, _) = self.kept.select_nth_unstable(self.enough);
+            self.bound = Some(*bound);
+            self.kept.truncate(self.enough);
+        }
     }
 }
 

@@ -6,18 +6,19 @@
 //! best `limit` distinct keys, ordered by (score, key), are certain.
 
 use std::cmp::Ordering;
-use std::ops::Range;
+use std::ops::Bound;
 use std::sync::{Arc, LazyLock};
 
 use hashbrown::HashSet;
 use rayon::prelude::*;
 use redkite_index::vector::{
-    Hit, IndexError, ScratchPool, SearchParams, TopK, VectorIndex, VectorsView, brute_force_many,
+    self as index, Hit, IndexError, ScratchPool, SearchParams, TopK, VectorIndex, VectorsView,
 };
 use redkite_query::SearchPart;
 use redkite_types::{Bitmap, Metric};
 
 use super::gather::{Gathered, gather};
+use super::scan::{Scanned, Stretch};
 use super::select::{Selection, select};
 use super::{Snapshot, field_of};
 use crate::{Error, Result, SearchTask};
@@ -26,8 +27,6 @@ use crate::{Error, Result, SearchTask};
 const PARALLEL_VALUES: usize = 1 << 20;
 /// Queries that share one pass over the vectors.
 const QUERIES_PER_PASS: usize = 16;
-/// Rows compared by one thread in one go.
-const ROWS_PER_UNIT: usize = 1 << 15;
 /// Give up on ordering ties by key after looking at this many times the limit: all rows equal is no
 /// search.
 const MOST_EXTRA: usize = 64;
@@ -62,14 +61,6 @@ struct Search<'a> {
 struct Indexed<'a> {
     index: Arc<dyn VectorIndex>,
     vectors: VectorsView<'a>,
-    filter: Option<Arc<Bitmap>>,
-    first_row: u32,
-}
-
-/// Rows compared one by one.
-struct Scanned<'a> {
-    vectors: VectorsView<'a>,
-    norms: Option<&'a [f32]>,
     filter: Option<Arc<Bitmap>>,
     first_row: u32,
 }
@@ -124,7 +115,7 @@ impl<'a> Search<'a> {
     fn all(&self) -> Result<Vec<Vec<Hit>>> {
         let queries: Vec<&[f32]> = self.task.queries.chunks_exact(self.dim).collect();
         let want = if self.ordered() { self.task.limit } else { self.task.limit.saturating_add(1) };
-        let raw = self.raw(&queries, want)?;
+        let raw = self.raw(&queries, want, self.task.range)?;
         queries.iter().zip(raw).map(|(query, raw)| self.settle(query, raw, want)).collect()
     }
 
@@ -140,23 +131,32 @@ impl<'a> Search<'a> {
         }
         let (limit, rows) = (self.task.limit, self.snapshot.rows());
         let most = limit.saturating_mul(MOST_EXTRA).saturating_add(4096);
-        loop {
-            let exhausted = raw.len() < want || want >= rows;
+        let mut hits = loop {
+            let exhausted = raw.len() < want || want >= most;
             let last = raw.last().copied();
-            let mut hits = self.distinct(raw);
-            // Rows left out are no better than the last hit; only those as good could still matter.
-            let settled = limit == 0
-                || hits
-                    .get(limit - 1)
-                    .zip(last)
-                    .is_some_and(|(kth, last)| self.compare(kth.score, last.score).is_lt());
-            if exhausted || settled || want >= most {
-                hits.truncate(limit);
-                return Ok(hits);
+            let hits = self.distinct(raw);
+            let kth = limit.checked_sub(1).and_then(|kth| hits.get(kth)).copied();
+            match kth.zip(last) {
+                _ if exhausted || limit == 0 => break hits,
+                Some((kth, last)) if self.compare(kth.score, last.score).is_lt() => break hits,
+                Some((kth, _)) => break self.with_ties(query, hits, kth.score, most)?,
+                None => {
+                    want = want.saturating_mul(4).min(most.max(rows));
+                    raw = self.raw(&[query], want, self.task.range)?.pop().unwrap_or_default();
+                }
             }
-            want = want.saturating_mul(4).min(most).min(rows.max(1));
-            raw = self.raw(&[query], want)?.pop().unwrap_or_default();
-        }
+        };
+        hits.truncate(limit);
+        Ok(hits)
+    }
+
+    /// Adds the rows that score exactly as the last wanted hit: some of them have smaller keys.
+    fn with_ties(&self, query: &[f32], mut hits: Vec<Hit>, score: f32, most: usize) -> Result<Vec<Hit>> {
+        let only = index::Range { best: Bound::Included(score), worst: Bound::Included(score) };
+        let ties = self.raw(&[query], most, Some(only))?.pop().unwrap_or_default();
+        let known: HashSet<u32> = hits.iter().map(|hit| hit.row).collect();
+        hits.extend(ties.into_iter().filter(|hit| !known.contains(&hit.row)));
+        Ok(self.distinct(hits))
     }
 
     /// Hits in the order of (score, key), each key once, in its latest version among equals.
@@ -182,9 +182,9 @@ impl<'a> Search<'a> {
     }
 
     /// The best `want` rows of each query, best first, ties by row.
-    fn raw(&self, queries: &[&[f32]], want: usize) -> Result<Vec<Vec<Hit>>> {
-        let indexed = self.through_indexes(queries, want)?;
-        let scanned = self.by_scanning(queries, want)?;
+    fn raw(&self, queries: &[&[f32]], want: usize, range: Option<index::Range>) -> Result<Vec<Vec<Hit>>> {
+        let indexed = self.through_indexes(queries, want, range)?;
+        let scanned = self.by_scanning(queries, want, range)?;
         let empty = || vec![Vec::new(); queries.len()];
         let lists: Vec<Vec<Vec<Hit>>> = indexed.into_iter().chain(scanned).collect();
         let mut lists = lists.into_iter();
@@ -204,12 +204,17 @@ impl<'a> Search<'a> {
     }
 
     /// One list per indexed piece and query.
-    fn through_indexes(&self, queries: &[&[f32]], want: usize) -> Result<Vec<Vec<Vec<Hit>>>> {
+    fn through_indexes(
+        &self,
+        queries: &[&[f32]],
+        want: usize,
+        range: Option<index::Range>,
+    ) -> Result<Vec<Vec<Vec<Hit>>>> {
         let params = SearchParams {
             k: want,
             ef: self.task.ef.map_or(SearchParams::default().ef, |ef| ef as usize),
             nprobe: self.task.nprobe.map_or(SearchParams::default().nprobe, |nprobe| nprobe as usize),
-            range: self.task.range,
+            range,
         };
         let one = |piece: &Indexed<'_>, query: &[f32]| {
             let filter = piece.filter.as_deref();
@@ -228,65 +233,40 @@ impl<'a> Search<'a> {
             .collect()
     }
 
-    /// One list per unit of work and query.
-    fn by_scanning(&self, queries: &[&[f32]], want: usize) -> Result<Option<Vec<Vec<Hit>>>> {
-        let units = self.units();
-        if units.is_empty() {
+    /// The lists of all scanned pieces together.
+    fn by_scanning(
+        &self,
+        queries: &[&[f32]],
+        want: usize,
+        range: Option<index::Range>,
+    ) -> Result<Option<Vec<Vec<Hit>>>> {
+        let stretches: Vec<Stretch<'_>> = self.scanned.iter().flat_map(Stretch::of).collect();
+        if stretches.is_empty() {
             return Ok(None);
         }
-        let rows: usize = units.iter().map(|(_, rows)| rows.len()).sum();
+        let rows: usize = stretches.iter().map(|stretch| stretch.rows.len()).sum();
         let metric = self.task.metric;
-        let fresh = |queries: &[&[f32]]| vec![TopK::new(want, metric, self.task.range); queries.len()];
+        let scan = |stretches: &[Stretch<'_>], queries: &[&[f32]]| {
+            let mut tops = vec![TopK::new(want, metric, range); queries.len()];
+            stretches.iter().try_for_each(|stretch| stretch.scan(queries, metric, &mut tops))?;
+            Ok(tops.into_iter().map(TopK::into_hits).collect::<Vec<_>>())
+        };
         if rows * self.dim * queries.len() < PARALLEL_VALUES {
-            let mut tops = fresh(queries);
-            for unit in &units {
-                self.scan(unit, queries, &mut tops)?;
-            }
-            return Ok(Some(tops.into_iter().map(TopK::into_hits).collect()));
+            return scan(&stretches, queries).map(Some).map_err(wrap(self.task));
         }
-        let passes: Vec<&[&[f32]]> = queries.chunks(QUERIES_PER_PASS).collect();
         let scan_pass = |pass: &&[&[f32]]| {
-            let partial = units.par_iter().map(|unit| {
-                let mut tops = fresh(pass);
-                self.scan(unit, pass, &mut tops)?;
-                Ok(tops.into_iter().map(TopK::into_hits).collect::<Vec<_>>())
-            });
+            let partial = stretches.par_iter().map(|stretch| scan(std::slice::from_ref(stretch), pass));
+            // The identity has no queries.
             partial.try_reduce(Vec::new, |left, right| {
-                // The identity has no queries.
                 if left.is_empty() || right.is_empty() {
                     return Ok(if left.is_empty() { right } else { left });
                 }
                 Ok(left.into_iter().zip(right).map(|(a, b)| self.best_of(a, b, want)).collect())
             })
         };
-        let lists: Vec<Vec<Vec<Hit>>> = passes.par_iter().map(scan_pass).collect::<Result<_>>()?;
-        Ok(Some(lists.into_iter().flatten().collect()))
-    }
-
-    /// Stretches of rows that threads can take one by one. A filter covers its whole piece, so a
-    /// filtered piece is one stretch.
-    fn units(&self) -> Vec<(&Scanned<'a>, Range<usize>)> {
-        let mut units = Vec::new();
-        for piece in &self.scanned {
-            let rows = piece.vectors.rows();
-            let step = if piece.filter.is_some() { rows } else { ROWS_PER_UNIT };
-            units.extend((0..rows).step_by(step.max(1)).map(|start| (piece, start..rows.min(start + step))));
-        }
-        units
-    }
-
-    fn scan(
-        &self,
-        (piece, rows): &(&Scanned<'_>, Range<usize>),
-        queries: &[&[f32]],
-        tops: &mut [TopK],
-    ) -> Result<()> {
-        let first_row = piece.first_row + count(rows.start);
-        tops.iter_mut().for_each(|top| top.set_first_row(first_row));
-        let vectors = piece.vectors.slice(rows.clone());
-        let norms = piece.norms.map(|norms| &norms[rows.clone()]);
-        brute_force_many(vectors, norms, queries, self.task.metric, piece.filter.as_deref(), tops)
-            .map_err(wrap(self.task))
+        let passes: Vec<&[&[f32]]> = queries.chunks(QUERIES_PER_PASS).collect();
+        let lists: Result<Vec<_>, IndexError> = passes.par_iter().map(scan_pass).collect();
+        Ok(Some(lists.map_err(wrap(self.task))?.into_iter().flatten().collect()))
     }
 }
 
