@@ -1,0 +1,5 @@
+//! What do shards get, and what do clients get back?
+
+mod reads;
+mod world;
+mod writes;
