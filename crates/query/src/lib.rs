@@ -1,6 +1,6 @@
 //! Filters and results: which rows does a filter expression want, and how do partial results merge?
 //!
-//! [`filter`] turns a filter expression into a [`Plan`] against a schema; [`evaluate`] finds the rows
+//! [`filter`] turns a filter expression into a [`Plan`] against a schema; [`mod@evaluate`] finds the rows
 //! of a segment for which the plan's predicate holds; [`reduce`] merges what segments and shards
 //! found. All of it is synchronous and does no I/O.
 

@@ -1,5 +1,7 @@
 //! From a column to the bytes of an index.
 
+use std::collections::HashMap;
+
 use redkite_types::{Bitmap, ColumnView, DataType, DataView};
 
 use super::format::{Header, Section, encode};
@@ -39,11 +41,8 @@ pub fn build(kind: ScalarIndexKind, column: ColumnView<'_>) -> Result<Vec<u8>, B
     let valid: &[u64] = column.validity.map_or(&[], Bitmap::words);
     let mut sections = match column.data {
         DataView::VarChar(texts) => {
-            let mut entries: Vec<(&[u8], u32)> = (0..rows)
-                .filter(|row| column.is_valid(*row as usize))
-                .map(|row| (texts.get(row as usize), row))
-                .collect();
-            entries.sort_unstable();
+            let valid = (0..rows).filter(|row| column.is_valid(*row as usize));
+            let entries = sort_texts(valid.map(|row| (texts.get(row as usize), row)));
             group(kind, rows, &entries, encode_texts)
         }
         _ => {
@@ -89,6 +88,28 @@ struct Encoded {
     places: Vec<u8>,
     rows: Vec<u8>,
     words: Vec<u8>,
+}
+
+/// Entries by text, then row. Texts repeat, and comparing them is slow: only distinct ones are sorted.
+fn sort_texts<'a>(entries: impl Iterator<Item = (&'a [u8], u32)>) -> Vec<(&'a [u8], u32)> {
+    let mut numbers: HashMap<&[u8], usize> = HashMap::new();
+    let mut rows: Vec<Vec<u32>> = Vec::new();
+    let mut total = 0;
+    for (text, row) in entries {
+        let number = *numbers.entry(text).or_insert_with(|| {
+            rows.push(Vec::new());
+            rows.len() - 1
+        });
+        rows[number].push(row);
+        total += 1;
+    }
+    let mut texts: Vec<(&[u8], usize)> = numbers.into_iter().collect();
+    texts.sort_unstable();
+    let mut sorted = Vec::with_capacity(total);
+    for (text, number) in texts {
+        sorted.extend(rows[number].iter().map(|row| (text, *row)));
+    }
+    sorted
 }
 
 /// The sort key of a number; `None` for NaN.

@@ -18,9 +18,17 @@ pub(super) fn test(
 ) -> Bitmap {
     match (operand, value) {
         (Literal::Int64(operand), Literal::Int64(value)) => {
-            let (operand, value) = (i128::from(*operand), i128::from(*value));
-            let holds = |number: i64| {
-                whole(arith, number.into(), operand).is_some_and(|out| op.holds(Some(out.cmp(&value))))
+            let (operand, value) = (*operand, *value);
+            let holds = |number: i64| match arith {
+                // Dividing 128-bit numbers is slow, and only MIN / -1 needs it.
+                ArithmeticOp::Modulo if operand != 0 => {
+                    op.holds(Some(number.wrapping_rem(operand).cmp(&value)))
+                }
+                ArithmeticOp::Divide if operand != 0 && operand != -1 => {
+                    op.holds(Some((number / operand).cmp(&value)))
+                }
+                _ => whole(arith, number.into(), operand.into())
+                    .is_some_and(|out| op.holds(Some(out.cmp(&value.into())))),
             };
             match data {
                 DataView::Int8(values) => scan.values(values, |number| holds(number.into())),

@@ -12,8 +12,8 @@ pub(super) enum Members<'a, T> {
     Sorted(&'a [T]),
     /// Members close together: one bit for each number between the first and the last.
     Bits { first: i64, bits: Vec<u64> },
-    /// Everything else.
-    Hashed(HashSet<T>),
+    /// Everything else, with the first and last member: most questions lie outside.
+    Hashed { first: T, last: T, members: HashSet<T> },
 }
 
 /// Below this many members, comparing with each is fastest.
@@ -54,12 +54,12 @@ impl<'a> Members<'a, i64> {
 
 impl<'a, T: Ord + Hash + Copy> Members<'a, T> {
     pub(super) fn of_sorted(sorted: &'a [T], questions: usize) -> Self {
-        if sorted.len() <= FEW {
-            Self::Few(sorted)
-        } else if questions < sorted.len() {
-            Self::Sorted(sorted)
-        } else {
-            Self::Hashed(sorted.iter().copied().collect())
+        match (sorted.first(), sorted.last()) {
+            (Some(first), Some(last)) if sorted.len() > FEW && questions >= sorted.len() => {
+                Self::Hashed { first: *first, last: *last, members: sorted.iter().copied().collect() }
+            }
+            _ if sorted.len() <= FEW => Self::Few(sorted),
+            _ => Self::Sorted(sorted),
         }
     }
 
@@ -67,7 +67,9 @@ impl<'a, T: Ord + Hash + Copy> Members<'a, T> {
         match self {
             Self::Few(members) => members.contains(value),
             Self::Sorted(members) => members.binary_search(value).is_ok(),
-            Self::Hashed(members) => members.contains(value),
+            Self::Hashed { first, last, members } => {
+                value >= first && value <= last && members.contains(value)
+            }
             Self::Bits { .. } => false,
         }
     }

@@ -53,6 +53,10 @@ impl<'a> Lexer<'a> {
 
     fn number(&mut self) -> Result<TokenKind, FilterError> {
         let rest = &self.text[self.at..];
+        if let Some((value, len)) = literal::short_decimal(rest.as_bytes()) {
+            self.advance(len);
+            return Ok(TokenKind::Int(value));
+        }
         let len = literal::number_length(rest.as_bytes());
         let span = self.advance(len);
         literal::number(&rest[..len]).map_err(|message| FilterError::plan(&span, message))

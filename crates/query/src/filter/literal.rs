@@ -23,6 +23,20 @@ pub(super) fn number_length(text: &[u8]) -> usize {
     len
 }
 
+/// A plain decimal integer of up to 18 digits and its length: nearly every number of a long list.
+pub(super) fn short_decimal(text: &[u8]) -> Option<(i64, usize)> {
+    let mut value = 0_i64;
+    let mut len = 0;
+    while let Some(digit @ b'0'..=b'9') = text.get(len) {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
+        len += 1;
+    }
+    let octal = len > 1 && text.first() == Some(&b'0');
+    let goes_on =
+        text.get(len).is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_'));
+    ((1..=18).contains(&len) && !octal && !goes_on).then_some((value, len))
+}
+
 /// The value of a number.
 pub(super) fn number(text: &str) -> Result<TokenKind, String> {
     let bytes = text.as_bytes();

@@ -1,6 +1,6 @@
 //! What does a filter expression mean for a collection?
 //!
-//! Text → words ([`lexer`]) → nodes ([`parser`]) → meaning ([`resolve`]): names become fields or
+//! Text → words (`lexer`) → nodes (`parser`) → meaning (`resolve`): names become fields or
 //! dynamic keys, constants are folded, placeholders filled in, types checked with Milvus's rules.
 //! Bad expressions of any kind, nesting and length give a [`FilterError`], never a panic.
 

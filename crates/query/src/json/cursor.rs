@@ -2,6 +2,36 @@
 
 use super::{JsonText, JsonValue, Number};
 
+/// What a byte can end: looked up, because every byte of every row passes here.
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        classes[byte] = match byte as u8 {
+            b' ' | b'\t' | b'\n' | b'\r' => BLANK | ENDS_SCALAR,
+            b'"' => ENDS_SCALAR | ENDS_TEXT | ENDS_SKIP,
+            b'\\' => ENDS_TEXT,
+            b'{' | b'[' => ENDS_SKIP,
+            b'}' | b']' => ENDS_SKIP | ENDS_SCALAR,
+            b',' | b':' => ENDS_SCALAR,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+const BLANK: u8 = 1;
+/// Ends a number or word.
+const ENDS_SCALAR: u8 = 2;
+/// Ends a stretch of plain text inside a string.
+const ENDS_TEXT: u8 = 4;
+/// Needs a look while a container is skipped.
+const ENDS_SKIP: u8 = 8;
+
+fn is(byte: u8, class: u8) -> bool {
+    CLASSES[usize::from(byte)] & class != 0
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Cursor<'a> {
     text: &'a [u8],
@@ -16,7 +46,7 @@ impl<'a> Cursor<'a> {
     /// The next byte that is no blank.
     pub(super) fn peek(&mut self) -> Option<u8> {
         while let Some(byte) = self.text.get(self.at) {
-            if !matches!(byte, b' ' | b'\t' | b'\n' | b'\r') {
+            if !is(*byte, BLANK) {
                 return Some(*byte);
             }
             self.at += 1;
@@ -105,14 +135,14 @@ impl<'a> Cursor<'a> {
     fn skip_container(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
-            match self.text.get(self.at)? {
+            self.at += self.text.get(self.at..)?.iter().position(|byte| is(*byte, ENDS_SKIP))?;
+            match self.text[self.at] {
                 b'"' => {
                     self.string()?;
                     continue;
                 }
                 b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth -= 1,
-                _ => {}
+                _ => depth -= 1,
             }
             self.at += 1;
             if depth == 0 {
@@ -157,7 +187,7 @@ impl<'a> Cursor<'a> {
         let mut escaped = false;
         loop {
             let rest = self.text.get(self.at..)?;
-            self.at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            self.at += rest.iter().position(|byte| is(*byte, ENDS_TEXT))?;
             if self.text[self.at] == b'"' {
                 let raw = &self.text[start..self.at];
                 self.at += 1;

@@ -121,7 +121,16 @@ fn steps_match(steps: &[LikeStep], text: &str) -> bool {
             None if rest.is_empty() => return true,
             None => None,
             Some(LikeStep::AnyText) => {
-                resume = Some((step + 1, rest));
+                // A text that must come later is searched for, rather than tried at every place.
+                let from = match steps.get(step + 1) {
+                    Some(LikeStep::Text(wanted)) => match rest.find(wanted.as_str()) {
+                        Some(at) => &rest[at..],
+                        None => return false,
+                    },
+                    _ => rest,
+                };
+                resume = Some((step, from));
+                rest = from;
                 Some(rest)
             }
             Some(LikeStep::AnyChar) => skip_char(rest),
@@ -131,10 +140,10 @@ fn steps_match(steps: &[LikeStep], text: &str) -> bool {
             (step, rest) = (step + 1, after);
             continue;
         }
-        let Some((after_any, from)) = resume else { return false };
+        // Tried in vain from there: the `%` takes one character more.
+        let Some((any, from)) = resume else { return false };
         let Some(shorter) = skip_char(from) else { return false };
-        resume = Some((after_any, shorter));
-        (step, rest) = (after_any, shorter);
+        (step, rest) = (any, shorter);
     }
 }
 
