@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// All index definitions of a collection.
 #[derive(Clone, Debug, PartialEq, Default, Serialize, Deserialize)]
 pub struct IndexesRecord {
-    /// In creation order; at most one per field.
+    /// In creation order; at most one per field, of a JSON field one per path.
     pub indexes: Vec<IndexRecord>,
 }
 
@@ -48,6 +48,20 @@ pub struct IndexSpec {
     pub method: IndexMethod,
     /// The metric of a vector index; `None` for scalar ones.
     pub metric: Option<Metric>,
+}
+
+impl IndexSpec {
+    /// Whether it is an index on a vector field.
+    #[must_use]
+    pub fn is_vector(&self) -> bool {
+        self.metric.is_some()
+    }
+
+    /// Whether it is a definition on a path of a JSON field: nothing is built, the path is scanned.
+    #[must_use]
+    pub fn is_json_path(&self) -> bool {
+        self.method == IndexMethod::Flat && self.metric.is_none()
+    }
 }
 
 /// The structure that is built.

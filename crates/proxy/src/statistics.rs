@@ -52,6 +52,8 @@ impl Proxy {
             metadata
                 .segments_of(collection.id)
                 .filter(|segment| segment.is_flushed())
+                // Segments of dropped partitions are given up a little later.
+                .filter(|segment| collection.partition_by_id(segment.partition).is_some())
                 .filter(|segment| partition.is_none_or(|partition| segment.partition == partition))
                 .map(|segment| segment.rows)
                 .sum()

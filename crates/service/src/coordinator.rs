@@ -78,6 +78,11 @@ pub enum Ddl {
         database: String,
         collection: String,
     },
+    /// Removes all rows; the definition, indexes and what is loaded stay.
+    TruncateCollection {
+        database: String,
+        collection: String,
+    },
     RenameCollection {
         database: String,
         collection: String,

@@ -25,7 +25,8 @@ pub(super) fn create(draft: &mut Draft<'_>, new: &NewIndex) -> Result<Step> {
             Err(Error::invalid("at most one distinct index is allowed per field"))
         };
     }
-    if record.on_field(new.field).is_some() {
+    // A JSON field has an index per path; the proxy, which reads paths, tells them apart.
+    if record.on_field(new.field).is_some() && !new.spec.is_json_path() {
         return Err(Error::invalid(
             "CreateIndex failed: creating multiple indexes on same field is not supported",
         ));
@@ -44,7 +45,7 @@ pub(super) fn create(draft: &mut Draft<'_>, new: &NewIndex) -> Result<Step> {
 
 /// Parameters that were altered later do not make an index another one, what is built does.
 fn is_same(existing: &IndexRecord, new: &NewIndex) -> bool {
-    existing.spec == new.spec
+    existing.spec == new.spec && (!new.spec.is_json_path() || existing.params == new.params)
 }
 
 pub(super) fn alter(
@@ -78,7 +79,7 @@ pub(super) fn drop(draft: &Draft<'_>, id: CollectionId, index: IndexId) -> Resul
         return Ok(step);
     };
     let load = draft.metadata.loads.get(&id);
-    if found.spec.method.is_vector() {
+    if found.spec.is_vector() {
         if load.is_some() {
             return Err(Error::invalid(format!("vector index cannot be dropped on loaded collection: {id}")));
         }

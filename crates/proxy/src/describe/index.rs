@@ -3,9 +3,11 @@
 use redkite_catalog::{CollectionRecord, IndexRecord, Metadata, SegmentRecord};
 use redkite_proto::common::IndexState;
 use redkite_proto::milvus::IndexDescription;
-use redkite_types::{IndexId, limits};
+use redkite_types::{FieldSchema, IndexId, limits};
 
 use crate::convert::schema::pairs;
+use crate::define;
+use crate::define::index::JsonPath;
 
 /// Rows and state of one index.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -22,7 +24,9 @@ impl Progress {
     /// Over the collection's flushed segments.
     pub(crate) fn of(metadata: &Metadata, collection: &CollectionRecord, index: IndexId) -> Self {
         let mut progress = Self::default();
-        for segment in metadata.segments_of(collection.id).filter(|segment| segment.is_flushed()) {
+        let segments = metadata.segments_of(collection.id).filter(|segment| segment.is_flushed());
+        // Segments of dropped partitions are given up a little later.
+        for segment in segments.filter(|segment| collection.partition_by_id(segment.partition).is_some()) {
             progress.add(segment, index);
         }
         progress
@@ -62,7 +66,7 @@ pub(crate) fn describe(
         index_name: index.name.clone(),
         index_id: index.id.0,
         params: pairs(index.params.iter().cloned()),
-        field_name: field.map(|field| field.name.clone()).unwrap_or_default(),
+        field_name: field.map(|field| shown_field(field, index)).unwrap_or_default(),
         indexed_rows: rows(progress.indexed),
         total_rows: rows(progress.total),
         pending_index_rows: rows(progress.total - progress.indexed),
@@ -70,6 +74,12 @@ pub(crate) fn describe(
         index_state_fail_reason: progress.failure,
         ..IndexDescription::default()
     }
+}
+
+/// The field's name; of the dynamic field the undeclared key that is indexed.
+fn shown_field(field: &FieldSchema, index: &IndexRecord) -> String {
+    let path = define::index::path_of(field, index).filter(|_| field.dynamic);
+    path.as_ref().and_then(JsonPath::key).unwrap_or(&field.name).to_owned()
 }
 
 /// A number of rows, for the wire.

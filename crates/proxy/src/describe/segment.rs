@@ -15,6 +15,8 @@ pub(crate) fn persistent(metadata: &Metadata, collection: &CollectionRecord) -> 
     metadata
         .segments_of(collection.id)
         .filter(|segment| segment.is_flushed())
+        // Segments of dropped partitions are given up a little later.
+        .filter(|segment| collection.partition_by_id(segment.partition).is_some())
         .map(|segment| PersistentSegmentInfo {
             segment_id: segment.id.0,
             collection_id: collection.id.0,

@@ -133,6 +133,12 @@ impl MilvusService for Grpc {
     async fn drop_collection(&self, request: Request<DropCollectionRequest>) -> Reply<common::Status> {
         handle!(self, "DropCollection", request, drop_collection)
     }
+    async fn truncate_collection(
+        &self,
+        request: Request<TruncateCollectionRequest>,
+    ) -> Reply<TruncateCollectionResponse> {
+        handle!(self, "TruncateCollection", request, truncate_collection)
+    }
     async fn has_collection(&self, request: Request<HasCollectionRequest>) -> Reply<BoolResponse> {
         handle!(self, "HasCollection", request, has_collection)
     }

@@ -9,8 +9,10 @@ mod drop_collection;
 mod lookup;
 mod partition;
 mod rename_collection;
+mod truncate_collection;
 
 use redkite_service::{Ddl, Result};
+use redkite_types::limits;
 
 use super::RootSettings;
 use crate::command::Draft;
@@ -22,6 +24,8 @@ pub fn ids_needed(command: &Ddl) -> u32 {
     match command {
         Ddl::CreateCollection(new) => 1 + u32::try_from(new.partitions.len()).unwrap_or(u32::MAX - 1),
         Ddl::CreateDatabase { .. } | Ddl::CreatePartition { .. } => 1,
+        // How many partitions there are is known later; ids are plenty.
+        Ddl::TruncateCollection { .. } => limits::MAX_PARTITIONS as u32,
         _ => 0,
     }
 }
@@ -37,6 +41,9 @@ pub fn plan(draft: &mut Draft<'_>, settings: &RootSettings, command: &Ddl) -> Re
         Ddl::AlterDatabase { name, set, delete } => database::alter(draft, name, set, delete),
         Ddl::CreateCollection(new) => create_collection::plan(draft, settings, new),
         Ddl::DropCollection { database, collection } => drop_collection::plan(draft, database, collection),
+        Ddl::TruncateCollection { database, collection } => {
+            truncate_collection::plan(draft, database, collection)
+        }
         Ddl::RenameCollection { database, collection, new_database, new_name } => {
             rename_collection::plan(draft, database, collection, new_database, new_name)
         }

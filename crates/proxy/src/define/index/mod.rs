@@ -3,18 +3,22 @@
 //! Parameters come flat, or nested as JSON under `params`, or both. What the user sent is kept for
 //! describing; what is built has every default resolved.
 
+mod json;
 mod scalar;
 mod vector;
 
 use std::collections::BTreeMap;
 
-use redkite_catalog::IndexSpec;
+use redkite_catalog::{IndexRecord, IndexSpec};
 use redkite_proto::common::KeyValuePair;
 use redkite_service::Error;
-use redkite_types::FieldSchema;
+use redkite_types::{DataType, FieldSchema};
 
 use super::property::{MMAP, WARMUP, boolean, warmup_policy};
+use crate::convert::schema::pairs;
 use crate::refuse;
+
+pub(crate) use json::JsonPath;
 
 pub(crate) const INDEX_TYPE: &str = "index_type";
 pub(crate) const METRIC_TYPE: &str = "metric_type";
@@ -31,10 +35,16 @@ pub(crate) struct Definition {
     pub(crate) params: Vec<(String, String)>,
     /// What is built.
     pub(crate) spec: IndexSpec,
+    /// The part of a JSON field that is indexed.
+    pub(crate) path: Option<JsonPath>,
 }
 
-/// Checks parameters for an index on a field and resolves the defaults.
-pub(crate) fn define(field: &FieldSchema, sent: &[KeyValuePair]) -> Result<Definition, Error> {
+/// Checks parameters for an index on a field, requested under this name, and resolves the defaults.
+pub(crate) fn define(
+    field: &FieldSchema,
+    requested: &str,
+    sent: &[KeyValuePair],
+) -> Result<Definition, Error> {
     check_size(sent.iter().map(|pair| (pair.key.as_str(), pair.value.as_str())))?;
     let params = flatten(sent)?;
     check_size(params.iter().map(|(key, value)| (key.as_str(), value.as_str())))?;
@@ -55,10 +65,26 @@ pub(crate) fn define(field: &FieldSchema, sent: &[KeyValuePair]) -> Result<Defin
     if field.data_type.is_vector() {
         return vector::define(field, index_type, &params, sent);
     }
-    Ok(Definition {
-        params: sent.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect(),
-        spec: scalar::spec(field, index_type, &params)?,
-    })
+    let spec = scalar::spec(field, index_type, &params)?;
+    let mut shown: Vec<_> = sent.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
+    if !is_json(field) {
+        return Ok(Definition { params: shown, spec, path: None });
+    }
+    let path = params.get(json::PATH).map_or(requested, String::as_str);
+    if !params.contains_key(json::PATH) {
+        shown.push((json::PATH.to_owned(), path.to_owned()));
+    }
+    Ok(Definition { params: shown, spec, path: Some(JsonPath::parse(field, path)?) })
+}
+
+/// The part of a JSON field that an index was defined for.
+pub(crate) fn path_of(field: &FieldSchema, index: &IndexRecord) -> Option<JsonPath> {
+    let params = flatten(&pairs(index.params.iter().cloned())).ok().filter(|_| is_json(field))?;
+    JsonPath::parse(field, params.get(json::PATH)?).ok()
+}
+
+fn is_json(field: &FieldSchema) -> bool {
+    field.data_type == DataType::Json
 }
 
 /// Whether the parameter may be changed later: it does not affect what is built.

@@ -6,10 +6,10 @@ use redkite_catalog::{IndexMethod, IndexSpec};
 use redkite_service::Error;
 use redkite_types::{DataType, FieldSchema};
 
-use super::{AUTOINDEX, vector};
+use super::{AUTOINDEX, json, vector};
 use crate::refuse;
 
-const CAST_TYPE: &str = "json_cast_type";
+/// To what the values on a path of a JSON field may be cast.
 const CAST_TYPES: [&str; 7] =
     ["BOOL", "DOUBLE", "VARCHAR", "ARRAY_BOOL", "ARRAY_DOUBLE", "ARRAY_VARCHAR", "JSON"];
 
@@ -58,8 +58,9 @@ pub(super) fn spec(
         check_ngram(params)?;
     }
     if field.data_type == DataType::Json {
-        check_json(params)?;
-        return Err(refuse::unsupported("indexes on paths of JSON fields are not supported yet"));
+        check_json(kind, params)?;
+        // Filters read the JSON itself.
+        return Ok(IndexSpec { method: IndexMethod::Flat, metric: None });
     }
     let method = match kind {
         Kind::Sorted => IndexMethod::StlSort,
@@ -112,13 +113,11 @@ fn check_ngram(params: &BTreeMap<String, String>) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_json(params: &BTreeMap<String, String>) -> Result<(), Error> {
-    let Some(cast) = params.get(CAST_TYPE) else {
-        return Err(Error::MissingParameter { reason: "json index must specify cast type".to_owned() });
-    };
-    let cast = cast.trim().to_ascii_uppercase();
-    if !CAST_TYPES.contains(&cast.as_str()) {
-        return Err(refuse::invalid(format_args!("json_cast_type {cast} is not supported")));
+fn check_json(kind: Kind, params: &BTreeMap<String, String>) -> Result<(), Error> {
+    match kind {
+        Kind::Sorted => json::check_cast(params, &["DOUBLE", "VARCHAR"], " for STL_SORT index"),
+        Kind::Bitmap => json::check_cast(params, &["BOOL", "VARCHAR"], " for BITMAP index"),
+        Kind::Ngram => json::check_cast(params, &["VARCHAR"], " for Ngram index"),
+        Kind::Inverted | Kind::Trie | Kind::RTree => json::check_cast(params, &CAST_TYPES, ""),
     }
-    Ok(())
 }

@@ -4,7 +4,9 @@ use redkite_types::{DataType, FieldId, Metric};
 use super::*;
 use crate::convert;
 
-fn pairs(params: &[(&str, &str)]) -> Vec<KeyValuePair> {
+type Params = &'static [(&'static str, &'static str)];
+
+fn sent(params: &[(&str, &str)]) -> Vec<KeyValuePair> {
     let pair =
         |(key, value): &(&str, &str)| KeyValuePair { key: (*key).to_owned(), value: (*value).to_owned() };
     params.iter().map(pair).collect()
@@ -13,20 +15,20 @@ fn pairs(params: &[(&str, &str)]) -> Vec<KeyValuePair> {
 fn field(data_type: DataType) -> FieldSchema {
     let wire = redkite_proto::schema::FieldSchema {
         name: "f".to_owned(),
-        type_params: pairs(&[("dim", "8"), ("max_length", "64")]),
+        type_params: sent(&[("dim", "8"), ("max_length", "64")]),
         ..redkite_proto::schema::FieldSchema::default()
     };
     convert::schema::field_from_wire(&wire, FieldId(101), data_type)
 }
 
 fn accepted(data_type: DataType, params: &[(&str, &str)]) -> Definition {
-    define(&field(data_type), &pairs(params)).unwrap()
+    define(&field(data_type), "f", &sent(params)).unwrap()
 }
 
 #[test]
 fn vector_parameters_become_what_is_built() {
     let hnsw = |m, ef_construction| IndexMethod::Hnsw { m, ef_construction };
-    let table: [(&[(&str, &str)], IndexMethod, Metric); 10] = [
+    let table: [(Params, IndexMethod, Metric); 10] = [
         (&[], hnsw(18, 240), Metric::Cosine),
         (&[("index_type", "AUTOINDEX"), ("metric_type", "L2")], hnsw(18, 240), Metric::L2),
         (&[("metric_type", "IP")], hnsw(18, 240), Metric::Ip),
@@ -76,7 +78,7 @@ fn describing_shows_what_was_sent() {
 
 #[test]
 fn scalar_parameters_become_what_is_built() {
-    let table: [(DataType, &[(&str, &str)], IndexMethod); 9] = [
+    let table: [(DataType, Params, IndexMethod); 9] = [
         (DataType::Int64, &[], IndexMethod::Inverted),
         (DataType::Bool, &[("index_type", "AUTOINDEX")], IndexMethod::Bitmap),
         (DataType::VarChar, &[("index_type", "INVERTED")], IndexMethod::Inverted),
@@ -91,6 +93,10 @@ fn scalar_parameters_become_what_is_built() {
             IndexMethod::Inverted,
         ),
     ];
+    let path = accepted(DataType::Json, &[("index_type", "INVERTED"), ("json_cast_type", "double")]);
+    assert_eq!(path.spec, IndexSpec { method: IndexMethod::Flat, metric: None });
+    assert_eq!(path.path.unwrap().to_string(), "");
+    assert!(path.params.contains(&("json_path".to_owned(), "f".to_owned())));
     for (data_type, params, method) in table {
         assert_eq!(accepted(data_type, params).spec, IndexSpec { method, metric: None }, "{params:?}");
     }
@@ -99,7 +105,7 @@ fn scalar_parameters_become_what_is_built() {
 #[test]
 fn bad_parameters_are_refused_in_milvus_words() {
     use DataType::{Bool, Double, FloatVector, Int64, Json};
-    let table: [(DataType, &[(&str, &str)], &str); 20] = [
+    let table: [(DataType, Params, &str); 22] = [
         (
             FloatVector,
             &[("index_type", "NOPE"), ("metric_type", "L2")],
@@ -185,22 +191,28 @@ fn bad_parameters_are_refused_in_milvus_words() {
             &[("index_type", "INVERTED"), ("json_cast_type", "float")],
             "json_cast_type FLOAT is not supported",
         ),
+        (
+            Json,
+            &[("index_type", "BITMAP"), ("json_cast_type", "double")],
+            "json_cast_type DOUBLE is not supported for BITMAP index",
+        ),
+        (Json, &[("index_type", "TRIE"), ("json_cast_type", "VARCHAR")], "TRIE are only supported on"),
     ];
     for (data_type, params, expected) in table {
-        let message = define(&field(data_type), &pairs(params)).unwrap_err().to_string();
+        let message = define(&field(data_type), "f", &sent(params)).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
     let key = FieldSchema { primary_key: true, ..field(Int64) };
-    let message = define(&key, &pairs(&[("index_type", "BITMAP")])).unwrap_err().to_string();
+    let message = define(&key, "f", &sent(&[("index_type", "BITMAP")])).unwrap_err().to_string();
     assert_eq!(message, "create bitmap index on primary key not supported: invalid parameter");
 }
 
 #[test]
 fn only_some_parameters_may_be_altered() {
-    check_alter(&pairs(&[("mmap.enabled", "True"), ("warmup", "async")]), &[]).unwrap();
+    check_alter(&sent(&[("mmap.enabled", "True"), ("warmup", "async")]), &[]).unwrap();
     check_alter(&[], &["indexoffsetcache.enabled".to_owned()]).unwrap();
     let refusal =
-        |set: &[(&str, &str)], delete: &[String]| check_alter(&pairs(set), delete).unwrap_err().to_string();
+        |set: &[(&str, &str)], delete: &[String]| check_alter(&sent(set), delete).unwrap_err().to_string();
     assert!(refusal(&[("M", "8")], &[]).contains("M is not a configable index property"));
     assert!(refusal(&[], &["M".to_owned()]).contains("M is not a configable index property"));
     assert!(refusal(&[("warmup", "on")], &[]).contains("invalid warmup params"));

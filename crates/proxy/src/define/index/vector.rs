@@ -72,7 +72,7 @@ pub(super) fn define(
     }
     let spec = IndexSpec { method: method(index_type, params)?, metric: Some(metric) };
     let params = sent.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    Ok(Definition { params, spec })
+    Ok(Definition { params, spec, path: None })
 }
 
 fn auto(params: &BTreeMap<String, String>) -> Result<Definition, Error> {
@@ -86,6 +86,7 @@ fn auto(params: &BTreeMap<String, String>) -> Result<Definition, Error> {
             (METRIC_TYPE.to_owned(), metric.name().to_owned()),
         ],
         spec: IndexSpec { method: AUTO, metric: Some(metric) },
+        path: None,
     })
 }
 

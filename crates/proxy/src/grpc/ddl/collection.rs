@@ -9,6 +9,7 @@ use redkite_proto::milvus::{
     BatchDescribeCollectionRequest, BatchDescribeCollectionResponse, BoolResponse, CreateCollectionRequest,
     DescribeCollectionRequest, DescribeCollectionResponse, DropCollectionRequest, HasCollectionRequest,
     RenameCollectionRequest, ShowCollectionsRequest, ShowCollectionsResponse, ShowType,
+    TruncateCollectionRequest, TruncateCollectionResponse,
 };
 use redkite_proto::schema::CollectionSchema;
 use redkite_service::{Ddl, Error, NewCollection};
@@ -59,6 +60,18 @@ impl Proxy {
         name::collection(&request.collection_name)?;
         let database = context.database(&request.db_name).to_owned();
         self.define(Ddl::DropCollection { database, collection: request.collection_name }).await
+    }
+
+    pub(in crate::grpc) async fn truncate_collection(
+        &self,
+        context: RequestContext,
+        request: TruncateCollectionRequest,
+    ) -> Result<TruncateCollectionResponse, Error> {
+        name::collection(&request.collection_name)?;
+        let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
+        let database = context.database(&request.db_name).to_owned();
+        self.define(Ddl::TruncateCollection { database, collection: collection.name.clone() }).await?;
+        Ok(TruncateCollectionResponse::default())
     }
 
     pub(in crate::grpc) async fn rename_collection(

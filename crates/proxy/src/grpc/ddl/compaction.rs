@@ -74,9 +74,6 @@ fn state(progress: &CompactionProgress) -> CompactionState {
     if progress.executing.is_empty() { CompactionState::Completed } else { CompactionState::Executing }
 }
 
-fn count<T: TryFrom<usize>>(items: usize) -> T
-where
-    T: Default,
-{
+fn count<T: TryFrom<usize> + Default>(items: usize) -> T {
     T::try_from(items).unwrap_or_default()
 }

@@ -10,9 +10,10 @@ use redkite_proto::milvus::{
     GetIndexStatisticsRequest, GetIndexStatisticsResponse, IndexDescription,
 };
 use redkite_service::{Error, NewIndex};
-use redkite_types::{CollectionId, FieldSchema};
+use redkite_types::{CollectionId, DataType, FieldSchema};
 
 use crate::convert::schema::properties;
+use crate::define::index::JsonPath;
 use crate::define::{self, name};
 use crate::describe::index::{Progress, describe, rows};
 use crate::{Proxy, RequestContext, refuse, status};
@@ -26,24 +27,35 @@ impl Proxy {
         let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
         name::index(&request.index_name)?;
         let field = indexed_field(&collection, &request.field_name)?;
-        let definition = define::index::define(field, &request.extra_params)?;
-        let existing = self.indexes_of(collection.id);
-        let existing = existing.as_ref().and_then(|indexes| indexes.on_field(field.id));
-        let name = match (request.index_name.as_str(), existing) {
-            ("", Some(existing)) => existing.name.clone(),
-            ("", None) => field.name.clone(),
-            (name, _) => name.to_owned(),
+        let definition = define::index::define(field, &request.field_name, &request.extra_params)?;
+        let existing = self.index_on(&collection, field, definition.path.as_ref());
+        let path = definition.path.as_ref().map(JsonPath::to_string).unwrap_or_default();
+        let name = match request.index_name.as_str() {
+            "" => existing
+                .as_ref()
+                .map_or_else(|| format!("{}{path}", field.name), |existing| existing.name.clone()),
+            name => name.to_owned(),
         };
         let params = definition.params;
-        // Milvus does not recognise an index again when a changeable parameter is given.
-        let changeable = params.iter().any(|(key, _)| define::index::is_alterable(key));
-        if changeable && existing.is_some_and(|existing| existing.name == name) {
-            return Err(refuse::invalid("at most one distinct index is allowed per field"));
+        if let Some(existing) = existing {
+            check_again(&existing, &name, field, &params)?;
         }
         let id = self.request_id().await?;
         let index =
             NewIndex { collection: collection.id, field: field.id, name, params, spec: definition.spec };
         self.acknowledge(self.parts.data.create_index(id, index).await?).await
+    }
+
+    /// The index that a field, or a path of a JSON field, has.
+    fn index_on(
+        &self,
+        collection: &CollectionRecord,
+        field: &FieldSchema,
+        path: Option<&JsonPath>,
+    ) -> Option<IndexRecord> {
+        let indexes = self.indexes_of(collection.id)?;
+        let mut on_field = indexes.indexes.iter().filter(|index| index.field == field.id);
+        on_field.find(|index| define::index::path_of(field, index).as_ref() == path).cloned()
     }
 
     pub(in crate::grpc) async fn alter_index(
@@ -82,7 +94,7 @@ impl Proxy {
             return Ok(status::success());
         };
         let loaded = self.load_of(collection.id).is_some();
-        if loaded && indexes.iter().flatten().any(|index| index.spec.method.is_vector()) {
+        if loaded && indexes.iter().flatten().any(|index| index.spec.is_vector()) {
             return Err(refuse::invalid(format_args!(
                 "vector index cannot be dropped on loaded collection: {}",
                 collection.id
@@ -190,6 +202,26 @@ impl Proxy {
     pub(super) fn indexes_of(&self, collection: CollectionId) -> Option<Arc<IndexesRecord>> {
         self.parts.metadata.read(|metadata| Some(metadata.indexes.get(&collection)?.record.clone()))
     }
+}
+
+/// Checks a definition for what has an index already; the coordinator compares what is built.
+fn check_again(
+    existing: &IndexRecord,
+    name: &str,
+    field: &FieldSchema,
+    params: &[(String, String)],
+) -> Result<(), Error> {
+    if field.data_type == DataType::Json && existing.name != name {
+        return Err(refuse::invalid(
+            "CreateIndex failed: creating multiple indexes on same field is not supported",
+        ));
+    }
+    // Milvus does not recognise an index again when a changeable parameter is given.
+    let changeable = params.iter().any(|(key, _)| define::index::is_alterable(key));
+    if changeable && existing.name == name {
+        return Err(refuse::invalid("at most one distinct index is allowed per field"));
+    }
+    Ok(())
 }
 
 /// The index of this name; without a name all.
