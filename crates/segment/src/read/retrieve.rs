@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use redkite_query::RetrievePart;
-use redkite_types::{DataView, Timestamp};
+use redkite_types::DataView;
 
 use super::gather::{Gathered, gather};
 use super::select::{Selection, select};
@@ -59,9 +59,6 @@ fn first_of_unsorted(snapshot: &Snapshot<'_>, selections: &[Selection], limit: u
     first_versions(snapshot, selections, limit, |piece, row| snapshot.keys[piece].primary_key(row))
 }
 
-/// A row under its key: versions of one key from the latest to the oldest.
-type Version<K> = (K, Reverse<Timestamp>, Reverse<u32>);
-
 fn first_versions<K: Ord + Copy>(
     snapshot: &Snapshot<'_>,
     selections: &[Selection],
@@ -78,6 +75,7 @@ fn first_versions<K: Ord + Copy>(
             let Piece { first_row, rows, .. } = snapshot.pieces[piece];
             for row in selection.iter(rows) {
                 let at = row as usize;
+                // Sorts the versions of a key from the latest to the oldest.
                 smallest.offer((key(piece, at), Reverse(written[piece][at]), Reverse(first_row + row)));
             }
         }
