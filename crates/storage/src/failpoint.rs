@@ -1,34 +1,20 @@
-//! Places where tests stop, starve or kill the object writer.
-//!
-//! Compiled to nothing without the feature `failpoints`. With it, `FAILPOINTS=<name>=return(abort)`
-//! ends the process there, `return(enospc)` reports a full disk, any other `return` an I/O error.
+//! Places where tests stop, starve or kill the local object store.
 
-use crate::Result;
-
-/// The object is written, not yet synced.
-pub(crate) const BEFORE_SYNC: &str = "storage::before-fsync";
-/// The object is durable under its temporary name.
-pub(crate) const AFTER_SYNC: &str = "storage::after-fsync";
-/// The object has its name; the directory is not yet synced.
-pub(crate) const AFTER_RENAME: &str = "storage::after-rename";
-
-/// Does what the test asked for at this place, if it asked for anything.
-#[cfg(feature = "failpoints")]
-pub(crate) fn reach(name: &'static str, object: &str) -> Result<()> {
-    use crate::Error;
-    use std::io;
-
-    fail::fail_point!(name, |action| match action.as_deref() {
-        Some("abort") => std::process::abort(),
-        Some("enospc") => Err(Error::io(name, object)(io::ErrorKind::StorageFull.into())),
-        _ => Err(Error::io(name, object)(io::Error::other("failpoint"))),
-    });
-    Ok(())
+redkite_runtime::failpoints! {
+    /// The object is written, not yet synced.
+    BEFORE_SYNC = "storage::before-fsync";
+    /// The object is durable under its temporary name.
+    AFTER_SYNC = "storage::after-fsync";
+    /// The object has its name; the directory is not yet synced.
+    AFTER_RENAME = "storage::after-rename";
+    /// The object is about to be deleted.
+    BEFORE_DELETE = "storage::before-delete";
+    /// The object is deleted; the directory it leaves empty is still there.
+    AFTER_DELETE = "storage::after-delete";
 }
 
-/// Nothing: this build has no failpoints.
-#[cfg(not(feature = "failpoints"))]
-#[expect(clippy::unnecessary_wraps, reason = "the build with failpoints can fail here")]
-pub(crate) fn reach(_name: &'static str, _object: &str) -> Result<()> {
-    Ok(())
+/// Does what the test asked for at this place, if it asked for anything.
+pub(crate) fn reach(point: redkite_runtime::failpoint::Failpoint, object: &str) -> crate::Result<()> {
+    redkite_runtime::failpoint::reach(point)
+        .map_err(|triggered| crate::Error::io(point.name(), object)(triggered.into()))
 }

@@ -19,6 +19,7 @@ mod object;
 mod writer;
 
 pub use error::{Error, Result};
+pub use failpoint::FAILPOINTS;
 pub use local::LocalStore;
 pub use mapped::Mapped;
 pub use object::{LocalObject, ObjectEntry, ObjectStore, validate_path};

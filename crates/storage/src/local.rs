@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use redkite_runtime::blocking;
 
-use crate::failpoint::{self, AFTER_RENAME};
+use crate::failpoint::{self, AFTER_DELETE, AFTER_RENAME, BEFORE_DELETE};
 use crate::object::validate_path;
 use crate::{Error, LocalObject, ObjectEntry, ObjectStore, ObjectWriter, Result};
 
@@ -200,11 +200,13 @@ impl Directory {
 
     fn delete(&self, path: &str) -> Result<()> {
         let file = self.root.join(path);
+        failpoint::reach(BEFORE_DELETE, path)?;
         match fs::remove_file(&file) {
             Ok(()) => {}
             Err(error) if is_absent(&error) => return Ok(()),
             Err(error) => return Err(Error::io("delete", path)(error)),
         }
+        failpoint::reach(AFTER_DELETE, path)?;
         // Empty directories are no objects; the first that is not empty ends the climb.
         let mut directory = parent(&file);
         while directory != self.root && fs::remove_dir(directory).is_ok() {

@@ -1,5 +1,4 @@
 //! Objects appear whole or not at all wherever the writer is interrupted.
-//! `cargo test -p redkite-storage --features failpoints`
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -107,7 +107,7 @@ impl SegmentFile {
         self.columns.iter().map(|column| (column.entry.field, column.data_type, column.entry.dim as usize))
     }
 
-    /// Smallest and largest number of a scalar column, where known. Null rows may widen them.
+    /// Smallest and largest number of an integer column. Null rows may widen them.
     #[must_use]
     pub fn bounds(&self, field: FieldId) -> Option<(&Value, &Value)> {
         let entry = &self.find(field)?.entry;

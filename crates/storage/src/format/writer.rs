@@ -320,26 +320,12 @@ impl BlockWriter<'_> {
     }
 }
 
-/// Numbers whose extremes are kept: a filter that no number between them can pass skips the segment.
-/// The fillers of null rows count too, which only widens the bounds.
-trait Bounds: Copy + PartialOrd {
+/// Whole numbers, whose extremes are kept: a filter that no number between them can pass skips the
+/// segment. The fillers of null rows count too, which only widens the bounds. Fractions have none: they
+/// do not come back from JSON to the last bit.
+trait Bounds: Copy {
     fn value(self) -> Option<Value>;
-
-    fn widen(bounds: &mut Option<(Self, Self)>, values: &[Self]) {
-        for value in values {
-            // NaN compares with nothing and passes no range filter.
-            if value.partial_cmp(value).is_none() {
-                continue;
-            }
-            let (min, max) = bounds.get_or_insert((*value, *value));
-            if *value < *min {
-                *min = *value;
-            }
-            if *value > *max {
-                *max = *value;
-            }
-        }
-    }
+    fn widen(bounds: &mut Option<(Self, Self)>, values: &[Self]);
 }
 
 macro_rules! integer_bounds {
@@ -348,25 +334,18 @@ macro_rules! integer_bounds {
             fn value(self) -> Option<Value> {
                 Some(Value::Int64(self.into()))
             }
-        }
-    )* };
-}
 
-integer_bounds!(i8, i16, i32, i64);
-
-macro_rules! float_bounds {
-    ($($number:ty),*) => { $(
-        impl Bounds for $number {
-            fn value(self) -> Option<Value> {
-                // JSON has no infinities: such a column has no bounds.
-                let value = f64::from(self);
-                value.is_finite().then_some(Value::Double(value))
+            fn widen(bounds: &mut Option<(Self, Self)>, values: &[Self]) {
+                if let (Some(min), Some(max)) = (values.iter().min(), values.iter().max()) {
+                    let (least, most) = bounds.unwrap_or((*min, *max));
+                    *bounds = Some((least.min(*min), most.max(*max)));
+                }
             }
         }
     )* };
 }
 
-float_bounds!(f32, f64);
+integer_bounds!(i8, i16, i32, i64);
 
 macro_rules! no_bounds {
     ($($value:ty),*) => { $(
@@ -380,4 +359,4 @@ macro_rules! no_bounds {
     )* };
 }
 
-no_bounds!(u8, Timestamp, half::f16, half::bf16);
+no_bounds!(u8, f32, f64, Timestamp, half::f16, half::bf16);
