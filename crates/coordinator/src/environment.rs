@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use redkite_catalog::MetadataView;
+use redkite_cluster::ids::IdAllocator;
 use redkite_cluster::kv::{Kv, KvError, Txn};
 use redkite_runtime::{HybridClock, Tasks};
 use redkite_types::Revision;
@@ -17,6 +18,13 @@ use crate::writer::{MetaWriter, WriteError};
 pub trait Ids: Send + Sync + 'static {
     /// The first of `count` consecutive ids, all reserved for the caller.
     async fn reserve(&self, count: u32) -> Result<i64, KvError>;
+}
+
+#[async_trait]
+impl Ids for IdAllocator {
+    async fn reserve(&self, count: u32) -> Result<i64, KvError> {
+        self.take(count).await
+    }
 }
 
 /// Ids that have been reserved, so that pure functions can name new things.

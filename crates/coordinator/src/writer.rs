@@ -1,6 +1,7 @@
 //! How does a coordinator write, so that a deposed one cannot?
 
 use async_trait::async_trait;
+use redkite_cluster::election::{Leadership, LeadershipError};
 use redkite_cluster::kv::{KvError, Txn, TxnOutcome};
 
 /// The only door through which coordinators write.
@@ -11,6 +12,13 @@ use redkite_cluster::kv::{KvError, Txn, TxnOutcome};
 pub trait MetaWriter: Send + Sync + 'static {
     /// Applies `txn` if its compares hold and this coordinator is still the active one.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, WriteError>;
+}
+
+#[async_trait]
+impl MetaWriter for Leadership {
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, WriteError> {
+        Ok(Self::txn(self, txn).await?)
+    }
 }
 
 /// A write that was not carried out, or perhaps was.
@@ -25,6 +33,15 @@ pub enum WriteError {
     /// The metastore failed.
     #[error(transparent)]
     Kv(#[from] KvError),
+}
+
+impl From<LeadershipError> for WriteError {
+    fn from(error: LeadershipError) -> Self {
+        match error {
+            LeadershipError::Fenced { role } => Self::Fenced { role },
+            LeadershipError::Kv(error) => Self::Kv(error),
+        }
+    }
 }
 
 impl From<WriteError> for redkite_service::Error {

@@ -26,25 +26,21 @@ const ROOMS: [&str; 3] = ["segments/", "indexes/", "deltas/"];
 
 /// Starts the loop.
 pub(crate) fn spawn(environment: &Environment, store: Arc<dyn ObjectStore>, settings: &GarbageSettings) {
-    let collector = Collector {
-        environment: environment.clone(),
-        store,
-        settings: settings.clone(),
-        started: environment.clock.now(),
-    };
+    let collector = Collector::new(environment, store, settings);
     environment.tasks.spawn("garbage", |stopping| collector.run(stopping));
 }
 
 /// A pass that was not finished.
 #[derive(Debug, thiserror::Error)]
-enum GarbageError {
+pub(crate) enum GarbageError {
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
     Storage(#[from] redkite_storage::Error),
 }
 
-struct Collector {
+/// What collects.
+pub(crate) struct Collector {
     environment: Environment,
     store: Arc<dyn ObjectStore>,
     settings: GarbageSettings,
@@ -52,6 +48,15 @@ struct Collector {
 }
 
 impl Collector {
+    pub(crate) fn new(
+        environment: &Environment,
+        store: Arc<dyn ObjectStore>,
+        settings: &GarbageSettings,
+    ) -> Self {
+        let started = environment.clock.now();
+        Self { environment: environment.clone(), store, settings: settings.clone(), started }
+    }
+
     async fn run(self, stopping: Stopping) {
         let mut swept = None;
         loop {
@@ -81,7 +86,8 @@ impl Collector {
         }
     }
 
-    async fn collect(&self, swept: &mut Option<Instant>) -> Result<(), GarbageError> {
+    /// One pass: what records give up; at times, what no record tells of.
+    pub(crate) async fn collect(&self, swept: &mut Option<Instant>) -> Result<(), GarbageError> {
         // Records and files are removed by what the view shows: it must not be that of a deposed one.
         self.environment.catch_up().await?;
         self.remove_segments().await?;

@@ -146,7 +146,7 @@ fn prefix_to_merge(small: &[Candidate], settings: &CompactionSettings) -> usize 
         let enough = count >= settings.min_segments.max(2);
         // Nearly a full segment: what comes out is never merged again.
         let full = count >= 2 && total >= settings.max_segment_bytes.0 / 10 * 8;
-        if (enough || full) && candidate.bytes <= others {
+        if full || (enough && candidate.bytes <= others) {
             best = count;
         }
     }

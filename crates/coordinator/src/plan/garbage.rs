@@ -9,13 +9,14 @@ use redkite_types::{CollectionId, SegmentId, TaskId, Timestamp};
 use super::dropped;
 use super::serving::placed;
 
-/// Dropped segments of living collections that no view and no node needs, dropped before `before`.
+/// Dropped segments of living collections that no view and no node needs, dropped no later than `before`,
+/// to the millisecond.
 pub(crate) fn segments(metadata: &Metadata, before: Timestamp) -> Vec<(CollectionId, SegmentId)> {
     let mut found = Vec::new();
     let mut in_use: Option<(CollectionId, BTreeSet<SegmentId>)> = None;
     for ((collection, id), segment) in &metadata.segments {
         let SegmentState::Dropped { at, .. } = segment.state else { continue };
-        if at >= before || !metadata.collections.contains_key(collection) {
+        if at.physical() > before.physical() || !metadata.collections.contains_key(collection) {
             continue;
         }
         if in_use.as_ref().is_none_or(|(of, _)| of != collection) {

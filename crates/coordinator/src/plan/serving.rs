@@ -84,8 +84,11 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Whether the node holds the segment, and is not about to release it.
 fn is_held(metadata: &Metadata, node: NodeId, collection: CollectionId, segment: SegmentId) -> bool {
-    metadata.held.get(&(node, collection)).is_some_and(|held| held.segments.contains_key(&segment))
+    let key = (node, collection);
+    metadata.held.get(&key).is_some_and(|held| held.segments.contains_key(&segment))
+        && metadata.holds.get(&key).is_some_and(|hold| hold.segments.contains(&segment))
 }
 
 /// Segments stay where they are; new ones go, largest first, where the fewest bytes are.
