@@ -141,7 +141,13 @@ fn rows_from(first: usize, rows: usize, dim: usize) -> Batch {
     // Scattered keys, so that sealing has something to sort.
     let key = |row: usize| i64::try_from(row * 7919 % 10_000_019).unwrap();
     let keys = (first..first + rows).map(key).collect();
-    let scattered = |at: usize| ((at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f32;
+    // SplitMix64: no two rows alike, the same in every run.
+    let scattered = |at: usize| {
+        let mixed = (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) >> 40) as f32
+    };
     let values = (first * dim..(first + rows) * dim).map(|at| scattered(at) / 16_777_216.0).collect();
     Batch::new(vec![
         Column::new(KEY, ColumnData::Int64(keys)),
