@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,6 +42,8 @@ pub struct StreamingNode {
     recoveries: Arc<Semaphore>,
     flushes: Arc<Semaphore>,
     reports: Arc<Reports>,
+    /// Set by `stop`: nothing is started any more.
+    stopped: AtomicBool,
 }
 
 /// A shard that is assigned to this node.
@@ -79,6 +82,7 @@ impl StreamingNode {
             recoveries,
             flushes: Arc::new(Semaphore::new(FLUSHES)),
             reports: Arc::default(),
+            stopped: AtomicBool::new(false),
         })
     }
 
@@ -93,10 +97,14 @@ impl StreamingNode {
         tasks.spawn("shard-reports", move |stopping| reports.run(environment, stopping));
     }
 
-    /// Stops every shard: writes on their way are settled, logs closed. Call it after the node's tasks
-    /// were asked to stop.
+    /// Stops every shard and starts none any more: writes on their way are settled, logs closed.
     pub async fn stop(&self) {
-        let slots = std::mem::take(&mut *self.shards.write());
+        let slots = {
+            let mut shards = self.shards.write();
+            // Under the lock that `assign` starts shards under.
+            self.stopped.store(true, Ordering::SeqCst);
+            std::mem::take(&mut *shards)
+        };
         join_all(slots.into_values().map(|slot| async move {
             if let Stage::Serving(leader) = slot.state.send_replace(Stage::Stopped) {
                 leader.stop().await;
@@ -231,11 +239,12 @@ impl StreamingNode {
             (leadership.filter(|_| exists), exists)
         });
         let mut shards = self.shards.write();
-        if shards.get(&shard).map(|slot| slot.leadership) == wanted {
+        let stopped = self.stopped.load(Ordering::SeqCst);
+        if stopped || shards.get(&shard).map(|slot| slot.leadership) == wanted {
             return;
         }
         let before = shards.remove(&shard);
-        let stopped = before.map(|slot| slot.state.send_replace(Stage::Stopped));
+        let replaced = before.map(|slot| slot.state.send_replace(Stage::Stopped));
         self.reports.stopped(shard);
         let started = wanted.map(|leadership| {
             let state = Arc::new(watch::Sender::new(Stage::Starting { problem: None }));
@@ -245,7 +254,7 @@ impl StreamingNode {
         drop(shards);
         let node = self.clone();
         self.environment.tasks.spawn("shard-change", move |stopping| async move {
-            if let Some(Stage::Serving(leader)) = stopped {
+            if let Some(Stage::Serving(leader)) = replaced {
                 leader.stop().await;
                 info!(%shard, "shard not led any more");
             }

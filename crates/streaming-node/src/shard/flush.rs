@@ -103,11 +103,12 @@ impl ShardLeader {
             return Err(Error::Deposed { shard: self.id });
         };
         for sealing in &generation.segments {
-            if !files.segments.contains_key(&sealing.id) {
-                let record = self.write_data(sealing, &collection.record, generation.timestamp).await?;
-                files.segments.insert(sealing.id, record);
-                reach(AFTER_DATA_FILE)?;
+            if files.segments.contains_key(&sealing.id) {
+                continue;
             }
+            let record = self.write_data(sealing, &collection.record, generation.timestamp).await?;
+            files.segments.insert(sealing.id, record);
+            reach(AFTER_DATA_FILE)?;
         }
         if files.delta.is_none() {
             files.delta = Some(self.write_delta(generation, &collection.record).await?);

@@ -26,8 +26,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redkite_runtime::{HybridClock, Tasks};
 use redkite_service::{DeleteBatch, Error as ServiceError, Flushed, Result};
-#[cfg(test)]
-use redkite_types::Lsn;
 use redkite_types::{Epoch, Revision, ShardId, Timestamp};
 use redkite_wal::Log;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -194,13 +192,6 @@ impl ShardLeader {
             // The sender lives in `self`, so only time ends this.
             tokio::time::timeout_at(deadline, changes.changed()).await.ok()?.ok()?;
         }
-    }
-
-    /// The newest position and timestamp applied.
-    #[cfg(test)]
-    pub(crate) fn applied(&self) -> (Lsn, Timestamp) {
-        let state = self.state.lock();
-        (state.lsn, state.read)
     }
 }
 

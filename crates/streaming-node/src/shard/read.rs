@@ -12,7 +12,6 @@ use async_trait::async_trait;
 use futures::future::{join, try_join_all};
 use rayon::prelude::*;
 use redkite_catalog::CollectionRecord;
-use redkite_index::vector::Range;
 use redkite_query::reduce::{RetrievePart, SearchPart, merge_retrieve, merge_search};
 use redkite_segment::{GrowingSegment, RetrieveTask, SearchTask, SegmentReader};
 use redkite_service::{
@@ -323,21 +322,7 @@ impl Read for Search {
         collection: &CollectionRecord,
         read: Timestamp,
     ) -> redkite_segment::Result<SearchPart> {
-        let request = &*self.0;
-        rows.search(&SearchTask {
-            schema: &collection.schema,
-            field: request.field,
-            metric: request.metric,
-            queries: &request.queries.values,
-            limit: request.limit,
-            ef: request.params.ef,
-            nprobe: request.params.nprobe,
-            range: request.range.map(|range| Range::radius(range.radius, range.range_filter)),
-            filter: request.filter.as_deref(),
-            output: &request.output,
-            read_timestamp: read,
-            expired_before: request.expired_before,
-        })
+        rows.search(&SearchTask::of(&self.0, &collection.schema, read))
     }
 
     async fn remote(
@@ -370,21 +355,6 @@ fn retrieve_scope(request: &RetrieveRequest) -> Scope<'_> {
     }
 }
 
-fn retrieve_task<'a>(
-    request: &'a RetrieveRequest,
-    collection: &'a CollectionRecord,
-    read: Timestamp,
-) -> RetrieveTask<'a> {
-    RetrieveTask {
-        schema: &collection.schema,
-        filter: request.filter.as_deref(),
-        output: &request.output,
-        limit: request.limit,
-        read_timestamp: read,
-        expired_before: request.expired_before,
-    }
-}
-
 #[derive(Clone)]
 struct Retrieve(Arc<RetrieveRequest>);
 
@@ -402,7 +372,7 @@ impl Read for Retrieve {
         collection: &CollectionRecord,
         read: Timestamp,
     ) -> redkite_segment::Result<RetrievePart> {
-        rows.retrieve(&retrieve_task(&self.0, collection, read))
+        rows.retrieve(&RetrieveTask::of(&self.0, &collection.schema, read))
     }
 
     async fn remote(
@@ -441,7 +411,7 @@ impl Read for Count {
         collection: &CollectionRecord,
         read: Timestamp,
     ) -> redkite_segment::Result<u64> {
-        rows.count(&retrieve_task(&self.0, collection, read))
+        rows.count(&RetrieveTask::of(&self.0, &collection.schema, read))
     }
 
     async fn remote(

@@ -16,7 +16,6 @@ use tokio::time::Instant;
 use tracing::info;
 
 use super::commit::read_checkpoint;
-use super::route::Route;
 use super::state::State;
 use super::{Command, Leadership, ShardLeader};
 use crate::record::decode;
@@ -129,10 +128,5 @@ impl ShardLeader {
             // The queue is empty and takes it.
             let _ = self.queue.try_send(Command::Seal { reply });
         }
-    }
-
-    /// What the leader knows of where rows are.
-    pub(crate) fn route(&self) -> Arc<Route> {
-        self.state.lock().route.clone()
     }
 }

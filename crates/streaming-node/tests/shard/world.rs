@@ -1,0 +1,322 @@
+//! Everything a streaming node needs, in one directory.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redkite_catalog::{
+    CollectionRecord, LoadRecord, LoadScope, MetadataView, PartitionRecord, ShardAssignment,
+};
+use redkite_cluster::IdAllocator;
+use redkite_cluster::kv::{EmbeddedKv, EmbeddedSettings};
+use redkite_query::reduce::{RetrievePart, SearchPart};
+use redkite_runtime::{CpuPool, SystemClock, Tasks};
+use redkite_service::{
+    Consistency, Flushed, Result, RetrieveRequest, SearchRequest, Shard, VectorParams, VectorQueries,
+    WriteAck, WriteOp, WriteRequest,
+};
+use redkite_storage::LocalStore;
+use redkite_streaming_node::{Environment, StreamingNode, StreamingNodeSettings};
+use redkite_types::{
+    Batch, CollectionId, CollectionSchema, Column, ColumnData, ConsistencyLevel, DataType, DatabaseId, Epoch,
+    FieldId, FieldSchema, Metric, NodeId, PartitionId, PrimaryKeys, ShardId, Timestamp,
+};
+use redkite_wal::{LocalLogs, LogProvider, WalSettings};
+
+use crate::neighbours::{Directory, FullableStore, Ground, Holder};
+
+pub(crate) const SHARD: ShardId = ShardId { collection: CollectionId(7), ordinal: 0 };
+pub(crate) const KEY: FieldId = FieldId(100);
+pub(crate) const VECTOR: FieldId = FieldId(101);
+pub(crate) const VALUE: FieldId = FieldId(102);
+pub(crate) const PARTITION: PartitionId = PartitionId(1);
+pub(crate) const OTHER: PartitionId = PartitionId(2);
+
+pub(crate) struct World {
+    pub(crate) directory: Arc<tempfile::TempDir>,
+    pub(crate) ground: Ground,
+    pub(crate) holder: Arc<Holder>,
+    pub(crate) logs: Arc<dyn LogProvider>,
+    pub(crate) node: Arc<StreamingNode>,
+    kv: Arc<EmbeddedKv>,
+    tasks: Tasks,
+    settings: StreamingNodeSettings,
+}
+
+fn field(id: FieldId, name: &str, data_type: DataType) -> FieldSchema {
+    FieldSchema {
+        id,
+        name: name.to_owned(),
+        data_type,
+        primary_key: id == KEY,
+        dim: if data_type.is_vector() { 4 } else { 0 },
+        ..serde_json::from_value(serde_json::json!({ "id": 0, "name": "", "data_type": "Int64" })).unwrap()
+    }
+}
+
+pub(crate) fn collection(partitions: i64) -> CollectionRecord {
+    let partition = |id: i64| PartitionRecord {
+        id: PartitionId(id),
+        name: format!("p{id}"),
+        created_at: Timestamp::ZERO,
+    };
+    CollectionRecord {
+        id: SHARD.collection,
+        database: DatabaseId(1),
+        name: "rows".to_owned(),
+        schema: CollectionSchema {
+            description: String::new(),
+            fields: vec![
+                field(KEY, "key", DataType::Int64),
+                field(VECTOR, "vector", DataType::FloatVector),
+                field(VALUE, "value", DataType::Int64),
+            ],
+            enable_dynamic_field: false,
+            version: 3,
+        },
+        shards: 1,
+        partitions: (1..=partitions).map(partition).collect(),
+        consistency: ConsistencyLevel::Strong,
+        properties: BTreeMap::new(),
+        created_at: Timestamp::ZERO,
+        updated_at: Timestamp::ZERO,
+    }
+}
+
+pub(crate) fn rows(keys: &[i64], value: i64) -> Batch {
+    #[expect(clippy::cast_precision_loss, reason = "small keys")]
+    let vectors = keys.iter().flat_map(|key| [*key as f32, 0.0, 1.0, 2.0]).collect();
+    Batch::new(vec![
+        Column::new(KEY, ColumnData::Int64(keys.to_vec())),
+        Column::new(VECTOR, ColumnData::FloatVector { dim: 4, values: vectors }),
+        Column::new(VALUE, ColumnData::Int64(vec![value; keys.len()])),
+    ])
+}
+
+pub(crate) fn settings() -> StreamingNodeSettings {
+    StreamingNodeSettings { delete_patience: Duration::from_millis(300), ..StreamingNodeSettings::default() }
+}
+
+impl World {
+    /// A collection of two partitions, loaded, led by node 1.
+    pub(crate) async fn new(settings: StreamingNodeSettings) -> Self {
+        let world =
+            Self::open(Arc::new(tempfile::tempdir().unwrap()), Arc::default(), settings, NodeId(1)).await;
+        world.define(&collection(2)).await;
+        world.assign(NodeId(1), Epoch(1)).await;
+        world
+    }
+
+    async fn open(
+        directory: Arc<tempfile::TempDir>,
+        holder: Arc<Holder>,
+        settings: StreamingNodeSettings,
+        node: NodeId,
+    ) -> Self {
+        let tasks = Tasks::new("test");
+        let path = directory.path().join("metadata.redb");
+        let kv = EmbeddedKv::open(&path, &EmbeddedSettings::default(), &tasks).await.unwrap();
+        let view = MetadataView::start(kv.clone(), &tasks).await.unwrap();
+        let store =
+            Arc::new(FullableStore::new(LocalStore::open(directory.path().join("objects")).await.unwrap()));
+        let logs: Arc<dyn LogProvider> =
+            LocalLogs::open(&directory.path().join("wal"), WalSettings::default()).await.unwrap();
+        let ground = Ground { kv: kv.clone(), view, store };
+        let node = start(&ground, &logs, &holder, settings.clone(), node, &tasks);
+        let _ = holder.schema.set(collection(2).schema);
+        Self { directory, ground, holder, logs, node, kv, tasks, settings }
+    }
+
+    pub(crate) async fn define(&self, collection: &CollectionRecord) {
+        self.ground.put(&collection.id, collection).await;
+        let load = LoadRecord {
+            scope: LoadScope::Collection,
+            replicas: 1,
+            requested_at: Timestamp::ZERO,
+            loaded: collection.partitions.iter().map(|partition| partition.id).collect(),
+        };
+        self.ground.put(&collection.id, &load).await;
+    }
+
+    pub(crate) async fn assign(&self, node: NodeId, epoch: Epoch) {
+        self.ground.put(&SHARD, &ShardAssignment { node, epoch }).await;
+    }
+
+    /// Another node on the same ground.
+    pub(crate) fn second(&self, node: NodeId) -> Arc<StreamingNode> {
+        start(&self.ground, &self.logs, &self.holder, self.settings.clone(), node, &self.tasks)
+    }
+
+    /// Stops everything and starts it again from the directory.
+    pub(crate) async fn restart(self) -> Self {
+        self.stop().await;
+        let Self { directory, holder, settings, .. } = self;
+        Self::open(directory, holder, settings, NodeId(1)).await
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.node.stop().await;
+        self.tasks.stop(Duration::from_secs(5)).await;
+        self.kv.close().await;
+    }
+
+    pub(crate) fn wal_files(&self) -> PathBuf {
+        self.directory.path().join("wal")
+    }
+
+    pub(crate) async fn write(&self, op: WriteOp) -> Result<WriteAck> {
+        write(&self.node, op).await
+    }
+
+    pub(crate) async fn insert(&self, keys: &[i64], value: i64) -> WriteAck {
+        self.write(WriteOp::Insert(vec![(PARTITION, rows(keys, value))])).await.unwrap()
+    }
+
+    pub(crate) async fn upsert(&self, keys: &[i64], value: i64) -> WriteAck {
+        self.write(WriteOp::Upsert(vec![(PARTITION, rows(keys, value))])).await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, keys: &[i64]) -> WriteAck {
+        let keys = PrimaryKeys::Int64(keys.to_vec());
+        self.write(WriteOp::Delete { partition: None, keys }).await.unwrap()
+    }
+
+    pub(crate) async fn count(&self) -> u64 {
+        count(&self.node).await.unwrap()
+    }
+
+    /// Every row: key to value.
+    pub(crate) async fn all(&self) -> BTreeMap<i64, i64> {
+        all(&self.node, Consistency::Strong).await
+    }
+
+    pub(crate) async fn flush(&self) -> Flushed {
+        let flushed = self.node.flush(SHARD).await.unwrap();
+        self.checkpoint_reaches(flushed.timestamp).await;
+        flushed
+    }
+
+    pub(crate) async fn checkpoint_reaches(&self, timestamp: Timestamp) {
+        self.until(|world| {
+            let reached =
+                world.ground.view.read(|metadata| metadata.checkpoints.get(&SHARD).map(|c| c.timestamp));
+            reached.unwrap_or_default() >= timestamp
+        })
+        .await;
+    }
+
+    /// Waits until records satisfy somebody.
+    pub(crate) async fn until(&self, satisfied: impl Fn(&Self) -> bool) {
+        let mut changes = self.ground.view.changes();
+        let wait = async {
+            while !satisfied(self) {
+                changes.any().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("records change in time");
+    }
+
+    pub(crate) async fn publish(&self) -> bool {
+        self.ground.publish(&self.holder, &self.node, SHARD).await
+    }
+
+    pub(crate) async fn search(&self, key: i64, limit: usize) -> SearchPart {
+        self.node.search(SHARD, search(key, limit)).await.unwrap().part
+    }
+}
+
+fn start(
+    ground: &Ground,
+    logs: &Arc<dyn LogProvider>,
+    holder: &Arc<Holder>,
+    settings: StreamingNodeSettings,
+    node: NodeId,
+    tasks: &Tasks,
+) -> Arc<StreamingNode> {
+    let clock = Arc::new(SystemClock);
+    let node = StreamingNode::new(Environment {
+        node,
+        settings,
+        view: ground.view.clone(),
+        kv: ground.kv.clone(),
+        lease: None,
+        logs: logs.clone(),
+        store: ground.store.clone(),
+        segments: Arc::new(Directory(holder.clone())),
+        ids: Arc::new(IdAllocator::new(ground.kv.clone(), "segment", clock.clone())),
+        cpu: CpuPool::new("test", 2).unwrap(),
+        clock,
+        tasks: tasks.clone(),
+    });
+    node.start();
+    node
+}
+
+/// Tries again while the shard is not led yet.
+async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call().await {
+            Err(redkite_service::Error::ShardNotAvailable { .. }) => tokio::task::yield_now().await,
+            other => return other,
+        }
+    }
+}
+
+pub(crate) async fn write(node: &StreamingNode, op: WriteOp) -> Result<WriteAck> {
+    patiently(async || node.write(WriteRequest { shard: SHARD, schema_version: 3, op: op.clone() }).await)
+        .await
+}
+
+pub(crate) fn retrieve(consistency: Consistency) -> Arc<RetrieveRequest> {
+    Arc::new(RetrieveRequest {
+        collection: SHARD.collection,
+        schema_version: 3,
+        partitions: Vec::new(),
+        filter: None,
+        output: vec![VALUE],
+        limit: None,
+        consistency,
+        ignore_growing: false,
+        expired_before: None,
+    })
+}
+
+pub(crate) fn search(key: i64, limit: usize) -> Arc<SearchRequest> {
+    #[expect(clippy::cast_precision_loss, reason = "small keys")]
+    let values = vec![key as f32, 0.0, 1.0, 2.0];
+    Arc::new(SearchRequest {
+        collection: SHARD.collection,
+        schema_version: 3,
+        partitions: Vec::new(),
+        field: VECTOR,
+        metric: Metric::L2,
+        queries: VectorQueries { dim: 4, values },
+        limit,
+        params: VectorParams::default(),
+        range: None,
+        filter: None,
+        output: vec![VALUE],
+        consistency: Consistency::Strong,
+        ignore_growing: false,
+        expired_before: None,
+    })
+}
+
+pub(crate) async fn count(node: &StreamingNode) -> Result<u64> {
+    patiently(async || node.count(SHARD, retrieve(Consistency::Strong)).await).await.map(|ack| ack.part)
+}
+
+pub(crate) async fn all(node: &StreamingNode, consistency: Consistency) -> BTreeMap<i64, i64> {
+    let ack = patiently(async || node.retrieve(SHARD, retrieve(consistency)).await).await.unwrap();
+    pairs(&ack.part)
+}
+
+fn pairs(part: &RetrievePart) -> BTreeMap<i64, i64> {
+    let PrimaryKeys::Int64(keys) = &part.ids else { panic!("Int64 keys") };
+    if keys.is_empty() {
+        return BTreeMap::new();
+    }
+    let ColumnData::Int64(values) = &part.columns[0].data else { panic!("Int64 values") };
+    keys.iter().copied().zip(values.iter().copied()).collect()
+}
