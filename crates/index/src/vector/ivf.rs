@@ -100,7 +100,7 @@ impl IvfIndex {
         if meta.lists > meta.rows || (meta.lists == 0) != (meta.rows == 0) {
             return Err(IndexError::Damaged { what: "number of lists", offset: 0 });
         }
-        let values = |rows: usize, width: usize| rows.checked_mul(width).unwrap_or(usize::MAX);
+        let values = |rows: usize, width: usize| rows.saturating_mul(width);
         let codes = match (meta.spec.kind, meta.code_step) {
             (VectorIndexKind::IvfSq8 { .. }, Some(step)) => {
                 let centre = file.get(&file.section::<f32>(Section::CodeCentre, meta.dim)?).to_vec();

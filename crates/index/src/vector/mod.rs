@@ -21,6 +21,8 @@ mod range;
 mod scorer;
 mod scratch;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod top_k;
 mod view;
 

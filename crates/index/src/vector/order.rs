@@ -23,7 +23,6 @@ pub(crate) fn key(distance: f32, row: u32) -> u64 {
 
 /// The distance in a [`key`].
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "takes the upper half")]
 pub(crate) fn key_distance(key: u64) -> f32 {
     unordered((key >> 32) as u32)
 }

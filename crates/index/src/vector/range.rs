@@ -44,14 +44,9 @@ impl Range {
     pub(crate) fn is_past(&self, metric: Metric, distance: f32) -> bool {
         match self.worst {
             Bound::Unbounded => false,
-            Bound::Included(worst) => !(distance <= turn(metric, worst)),
-            Bound::Excluded(worst) => !(distance < turn(metric, worst)),
+            Bound::Included(worst) => distance > turn(metric, worst) || distance.is_nan(),
+            Bound::Excluded(worst) => distance >= turn(metric, worst) || distance.is_nan(),
         }
-    }
-
-    /// Whether rows better than the range may exist, so that the best rows need not be in it.
-    pub(crate) fn skips_best(&self) -> bool {
-        self.best != Bound::Unbounded
     }
 }
 

@@ -151,15 +151,6 @@ pub(crate) struct CodeScorer<'a> {
 }
 
 impl CodeScorer<'_> {
-    /// Distances to consecutive rows.
-    pub(crate) fn block(&mut self, first: usize, out: &mut [f32]) {
-        let stride = self.query.len();
-        self.products.resize(out.len(), 0);
-        let rows = &self.codes[first * stride..(first + out.len()) * stride];
-        (Kernels::get().codes.dot_block)(self.query, rows, self.products);
-        self.finish(|number| first + number, out);
-    }
-
     #[inline]
     #[expect(clippy::cast_precision_loss, reason = "an approximation")]
     fn finish(&self, row_of: impl Fn(usize) -> usize, out: &mut [f32]) {

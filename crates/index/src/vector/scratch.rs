@@ -25,11 +25,10 @@ pub(crate) struct Visited {
 }
 
 impl Visited {
-    /// Forgets everything; afterwards rows up to `rows` can be seen.
+    /// Forgets everything; afterwards `rows` rows can be seen.
     pub(crate) fn reset(&mut self, rows: usize) {
-        if self.marks.len() < rows {
-            self.marks.resize(rows, 0);
-        }
+        // Exactly as many: rows that do not exist must not be seen.
+        self.marks.resize(rows, 0);
         self.search = self.search.wrapping_add(1);
         if self.search == 0 {
             self.marks.fill(0);

@@ -25,7 +25,6 @@ fn row(key: u64) -> u32 {
     (key as u32) >> 1
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "takes the upper half")]
 fn distance(key: u64) -> f32 {
     unordered((key >> 32) as u32)
 }
@@ -82,11 +81,6 @@ impl Beam {
     /// The rows with their distances, nearest first.
     pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = (f32, u32)> + '_ {
         self.keys.iter().map(|key| (distance(*key), row(*key)))
-    }
-
-    /// Number of rows held.
-    pub(crate) fn len(&self) -> usize {
-        self.keys.len()
     }
 
     /// Whether as many rows are held as fit.

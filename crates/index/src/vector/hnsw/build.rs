@@ -12,7 +12,7 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use redkite_types::Metric;
 
-use super::links::{GrowingGraph, Layout, Links, MOST_LEVELS, NONE};
+use super::links::{GrowingGraph, Layout, MOST_LEVELS, NONE};
 use super::prune::{Chooser, RowScorer};
 use super::rows::{CodeRowScorer, CodeRows, ExactRowScorer};
 use super::walk::{Front, descend, walk};
@@ -184,11 +184,8 @@ impl<S: RowScorer> Inserter<'_, S> {
     /// The nearest rows on a level, into `candidates`.
     fn collect(&mut self, row: u32, level: usize, nearest: (f32, u32)) {
         let mut front = front(&mut self.scratch);
-        front.visited.reset(self.plan.order.len());
+        front.restart(nearest, self.plan.ef_construction, self.plan.order.len());
         front.visited.see(row);
-        front.visited.see(nearest.1);
-        front.beam.reset(self.plan.ef_construction);
-        front.beam.insert(nearest.0, nearest.1);
         walk(self.graph, &mut self.searcher, level, &mut front);
         self.candidates.clear();
         self.candidates.extend(self.scratch.beam.rows());

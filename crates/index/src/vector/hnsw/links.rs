@@ -14,8 +14,8 @@ pub(crate) const MOST_LEVELS: usize = 31;
 
 /// A layered graph that can be walked.
 pub(crate) trait Links {
-    /// The neighbours of a row on a level; none if the row is not on it.
-    fn neighbours(&self, row: u32, level: usize) -> impl Iterator<Item = u32>;
+    /// Visits the neighbours of a row on a level; none if the row is not on it.
+    fn each(&self, row: u32, level: usize, visit: impl FnMut(u32));
 
     /// Starts fetching the neighbours on level 0.
     fn prefetch(&self, row: u32);
@@ -52,6 +52,7 @@ impl GrowingGraph {
         }
     }
 
+    #[inline]
     fn list(&self, row: u32, level: usize) -> &[AtomicU32] {
         let m = self.layout.m;
         if level == 0 {
@@ -101,9 +102,15 @@ impl GrowingGraph {
 }
 
 impl Links for GrowingGraph {
-    #[inline]
-    fn neighbours(&self, row: u32, level: usize) -> impl Iterator<Item = u32> {
-        self.list(row, level).iter().map(|place| place.load(Ordering::Relaxed)).take_while(|row| *row != NONE)
+    #[inline(always)]
+    fn each(&self, row: u32, level: usize, mut visit: impl FnMut(u32)) {
+        for place in self.list(row, level) {
+            let neighbour = place.load(Ordering::Relaxed);
+            if neighbour == NONE {
+                return;
+            }
+            visit(neighbour);
+        }
     }
 
     #[inline]
@@ -130,6 +137,7 @@ impl<'a> StoredGraph<'a> {
         self.base.get(start..start + 2 * self.m).unwrap_or_default()
     }
 
+    #[inline]
     fn list(&self, row: u32, level: usize) -> Option<&'a [u32]> {
         if level == 0 {
             return Some(self.places(row));
@@ -141,9 +149,14 @@ impl<'a> StoredGraph<'a> {
 }
 
 impl Links for StoredGraph<'_> {
-    #[inline]
-    fn neighbours(&self, row: u32, level: usize) -> impl Iterator<Item = u32> {
-        self.list(row, level).unwrap_or_default().iter().copied().take_while(|row| *row != NONE)
+    #[inline(always)]
+    fn each(&self, row: u32, level: usize, mut visit: impl FnMut(u32)) {
+        for neighbour in self.list(row, level).unwrap_or_default() {
+            if *neighbour == NONE {
+                return;
+            }
+            visit(*neighbour);
+        }
     }
 
     #[inline]

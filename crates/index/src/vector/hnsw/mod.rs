@@ -5,6 +5,7 @@ mod build;
 mod links;
 mod prune;
 mod rows;
+mod search;
 mod walk;
 
 use redkite_types::Bitmap;
@@ -16,13 +17,14 @@ use super::brute_force::check;
 use super::file::{File, Section, Slice};
 use super::flat::{check_shape, open_inverse_norms};
 use super::quantizer::{Quantizer, stride};
-use super::scorer::{ExactScorer, Scorer};
+use super::scorer::ExactScorer;
 use super::{
-    Hit, IndexError, Metric, Scratch, SearchParams, TopK, VectorIndex, VectorIndexKind, VectorIndexSpec,
+    Hit, IndexError, Metric, Scratch, SearchParams, VectorIndex, VectorIndexKind, VectorIndexSpec,
     VectorsView,
 };
 use links::StoredGraph;
-use walk::{Front, descend, walk};
+use search::Search;
+use walk::Front;
 
 /// An opened graph.
 #[derive(Debug)]
@@ -53,7 +55,7 @@ impl HnswIndex {
         if !entry_exists || meta.entry.is_none() != (meta.rows == 0) || meta.top_level > links::MOST_LEVELS {
             return Err(IndexError::Damaged { what: "entry point", offset: 0 });
         }
-        let places = meta.rows.checked_mul(2 * m).unwrap_or(usize::MAX);
+        let places = meta.rows.saturating_mul(2 * m);
         Ok(Self {
             m,
             base: file.section(Section::Links, places)?,
@@ -81,7 +83,7 @@ impl Codes {
         let Some(step) = meta.code_step else { return Ok(None) };
         let metric = meta.spec.metric;
         let centre = file.get(&file.section::<f32>(Section::CodeCentre, meta.dim)?).to_vec();
-        let bytes = meta.rows.checked_mul(stride(meta.dim)).unwrap_or(usize::MAX);
+        let bytes = meta.rows.saturating_mul(stride(meta.dim));
         let terms =
             (metric == Metric::L2).then(|| file.section(Section::CodeTerms, meta.rows)).transpose()?;
         Ok(Some(Self {
@@ -105,34 +107,32 @@ impl VectorIndex for HnswIndex {
         check(vectors, None, &[query], filter)?;
         let meta = self.file.meta();
         let Some(entry) = meta.entry else { return Ok(Vec::new()) };
-        let graph = self.graph();
-        let metric = meta.spec.metric;
-        let norms = self.inverse_norms.as_ref().map(|norms| self.file.get(norms));
-        let mut exact = ExactScorer::new(vectors, metric, norms, query);
-        let Scratch { visited, beam, batch, distances, products, query_codes, .. } = scratch;
+        let passing = filter.map(|filter| (filter, filter.count_ones()));
+        let search = Search {
+            graph: self.graph(),
+            entry,
+            top_level: meta.top_level,
+            vectors,
+            inverse_norms: self.inverse_norms.as_ref().map(|norms| self.file.get(norms)),
+            metric: meta.spec.metric,
+            query,
+            params,
+            filter: passing.filter(|(_, passing)| *passing < meta.rows),
+        };
+        let Scratch { visited, beam, batch, distances, products, query_codes, bridges } = scratch;
         let mut front = Front { visited, beam, batch, distances };
-        front.visited.reset(meta.rows);
-        front.beam.reset(params.ef.max(params.k));
         match &self.codes {
             Some(codes) => {
                 let terms = codes.terms.as_ref().map(|terms| self.file.get(terms));
-                let mut scorer =
-                    codes.quantizer.aim(query, self.file.get(&codes.rows), terms, query_codes, products);
-                go(&graph, &mut scorer, entry, meta.top_level, &mut front, meta.rows);
+                let rows = self.file.get(&codes.rows);
+                let mut scorer = codes.quantizer.aim(query, rows, terms, query_codes, products);
+                search.run(&mut scorer, true, &mut front, bridges)
             }
-            None => go(&graph, &mut exact, entry, meta.top_level, &mut front, meta.rows),
+            None => {
+                let mut scorer = ExactScorer::new(vectors, search.metric, search.inverse_norms, query);
+                search.run(&mut scorer, false, &mut front, bridges)
+            }
         }
-        let mut top = TopK::new(params.k, metric, params.range);
-        let Front { beam, batch, distances, .. } = front;
-        batch.clear();
-        batch.extend(beam.rows().map(|(_, row)| row));
-        batch.truncate((params.k * 2).max(params.k + 24));
-        distances.resize(batch.len(), 0.0);
-        exact.distances(batch, distances);
-        for (row, distance) in batch.iter().zip(distances.iter()) {
-            top.push_distance(*row, *distance);
-        }
-        Ok(top.into_hits())
     }
 
     fn spec(&self) -> &VectorIndexSpec {
@@ -154,18 +154,4 @@ impl VectorIndex for HnswIndex {
     fn verify(&self) -> Result<(), IndexError> {
         self.file.verify()
     }
-}
-
-fn go<S: Scorer>(
-    graph: &StoredGraph<'_>,
-    scorer: &mut S,
-    entry: u32,
-    top: usize,
-    front: &mut Front<'_>,
-    rows: usize,
-) {
-    let nearest = descend(graph, scorer, entry, (1..=top).rev(), front, rows);
-    front.visited.see(nearest.1);
-    front.beam.insert(nearest.0, nearest.1);
-    walk(graph, scorer, 0, front);
 }
