@@ -5,6 +5,7 @@
 //! (one active coordinator, every write fenced) and [`ids`] (unique increasing ids in leased blocks).
 
 pub mod election;
+mod failpoint;
 pub mod ids;
 pub mod kv;
 pub mod session;
@@ -13,6 +14,7 @@ mod unreliable;
 pub mod view;
 
 pub use election::{Candidate, Leadership, LeadershipError};
+pub use failpoint::FAILPOINTS;
 pub use ids::IdAllocator;
 pub use kv::{Kv, KvError};
 pub use session::{Session, SessionInfo, SessionSettings};

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use redkite_catalog::{IndexMethod, IndexSpec, SegmentIndexFile};
 use redkite_index::scalar::{self, ScalarIndexKind};
 use redkite_index::vector::{self, BuildContext, VectorIndexKind, VectorIndexSpec};
+use redkite_runtime::failpoint::reach;
 use redkite_segment::SealedSegment;
 use redkite_storage::ObjectWriter;
 use redkite_types::{CollectionId, FieldId, IndexId, Metric, SegmentId};
 
 use crate::Environment;
 use crate::error::{Error, Result};
-use crate::failpoint::{self, BEFORE_PUBLISH};
+use crate::failpoint::BEFORE_INDEX;
 
 /// Nothing depends on the seed but which of equally good graphs is built.
 const SEED: u64 = 0x5eed;
@@ -46,7 +47,7 @@ pub(crate) async fn run(
     let pool = environment.cpu.clone();
     let built =
         environment.cpu.run(move || build(&segment, field, &job.spec, writer, &pool, &cancel)).await??;
-    failpoint::reach(BEFORE_PUBLISH)?;
+    reach(BEFORE_INDEX)?;
     match built {
         Some(writer) => {
             let path = writer.object().to_owned();

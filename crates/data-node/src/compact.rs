@@ -1,13 +1,14 @@
 //! Several segments of one shard and partition become one.
 
 use redkite_catalog::{CollectionRecord, DeltaFile, SegmentRecord, SegmentState};
+use redkite_runtime::failpoint::reach;
 use redkite_segment::{SealedSegment, read_deltas};
 use redkite_storage::layout::ObjectPath;
 use redkite_types::{CollectionId, PartitionId, SegmentId, ShardId, Timestamp};
 
 use crate::Environment;
 use crate::error::{Error, Result};
-use crate::failpoint::{self, BEFORE_PUBLISH};
+use crate::failpoint::BEFORE_MERGED;
 
 /// Milvus: `common.CollectionTTLConfigKey`.
 const TTL_PROPERTY: &str = "collection.ttl.seconds";
@@ -59,7 +60,7 @@ pub(crate) async fn run(environment: &Environment, job: Job) -> Result<Option<Bo
     if stats.rows == 0 {
         return Ok(None);
     }
-    failpoint::reach(BEFORE_PUBLISH)?;
+    reach(BEFORE_MERGED)?;
     let bytes = environment.store.publish(writer).await?;
     Ok(Some(Box::new(SegmentRecord {
         id: job.target,

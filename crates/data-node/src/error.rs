@@ -34,9 +34,8 @@ pub(crate) enum Error {
     /// Nobody wants the work any more.
     #[error("cancelled")]
     Cancelled,
-    #[cfg(feature = "failpoints")]
-    #[error("failpoint {0}")]
-    Failpoint(&'static str),
+    #[error(transparent)]
+    Failpoint(#[from] redkite_runtime::failpoint::Triggered),
 }
 
 impl Error {
@@ -52,9 +51,8 @@ impl Error {
             | Self::Storage(_)
             | Self::Metastore(_)
             | Self::Panicked(_)
-            | Self::Cancelled => false,
-            #[cfg(feature = "failpoints")]
-            Self::Failpoint(_) => false,
+            | Self::Cancelled
+            | Self::Failpoint(_) => false,
         }
     }
 

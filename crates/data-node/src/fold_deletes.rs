@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use redkite_catalog::{DeletesFile, DeltaFile, TaskOutcome};
+use redkite_runtime::failpoint::reach;
 use redkite_storage::layout::ObjectPath;
 use redkite_types::{SegmentId, ShardId, Timestamp};
 
 use crate::Environment;
 use crate::compact::apply;
 use crate::error::Result;
-use crate::failpoint::{self, BEFORE_PUBLISH};
+use crate::failpoint::BEFORE_FOLDED;
 
 /// Writes a delete file for every segment that has deleted rows.
 pub(crate) async fn run(
@@ -40,7 +41,7 @@ async fn fold(
     if deletes.is_empty() {
         return Ok(None);
     }
-    failpoint::reach(BEFORE_PUBLISH)?;
+    reach(BEFORE_FOLDED)?;
     let path =
         ObjectPath::SegmentDeletes { collection: record.collection, segment: record.id, through }.to_string();
     let bytes = Bytes::from(deletes.encode());

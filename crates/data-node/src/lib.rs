@@ -13,4 +13,5 @@ mod fold_deletes;
 mod worker;
 
 pub use environment::{DataNodeSettings, Environment};
+pub use failpoint::FAILPOINTS;
 pub use worker::DataNode;

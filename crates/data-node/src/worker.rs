@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use redkite_catalog::{Record, TaskKind, TaskOutcome, TaskRecord, TaskResult};
 use redkite_cluster::kv::{Compare, Txn};
+use redkite_runtime::failpoint::reach;
 use redkite_runtime::{Backoff, Stopping};
 use redkite_types::TaskId;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::error::{Error, Result};
-use crate::failpoint::{self, AFTER_RESULT, BEFORE_RESULT, BEFORE_WORK};
+use crate::failpoint::{AFTER_RESULT, BEFORE_RESULT, BEFORE_WORK};
 use crate::{Environment, build_index, compact, fold_deletes};
 
 /// A data node at work.
@@ -125,15 +126,15 @@ impl Attempt {
     }
 
     async fn once(&self) -> Result<()> {
-        failpoint::reach(BEFORE_WORK)?;
+        reach(BEFORE_WORK)?;
         let outcome = match self.work().await {
             Ok(outcome) => outcome,
             Err(error) if error.is_final() => TaskOutcome::Failed { reason: error.chain() },
             Err(error) => return Err(error),
         };
-        failpoint::reach(BEFORE_RESULT)?;
+        reach(BEFORE_RESULT)?;
         self.report(outcome).await?;
-        failpoint::reach(AFTER_RESULT)
+        Ok(reach(AFTER_RESULT)?)
     }
 
     async fn work(&self) -> Result<TaskOutcome> {

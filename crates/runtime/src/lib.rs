@@ -6,6 +6,7 @@
 pub mod backoff;
 pub mod clock;
 pub mod cpu;
+pub mod failpoint;
 pub mod tasks;
 pub mod units;
 

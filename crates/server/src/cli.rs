@@ -30,6 +30,10 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Print the names of the places where tests can make the server fail.
+    #[cfg(feature = "failpoints")]
+    #[command(hide = true)]
+    Failpoints,
 }
 
 #[derive(Debug, Subcommand)]
@@ -81,15 +85,28 @@ impl Options {
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Config { options } => print_config(&options.load()?),
+        #[cfg(feature = "failpoints")]
+        Command::Failpoints => print_failpoints(),
         Command::Run { role: Role::Standalone { options } } => {
             let effective = options.load()?;
             telemetry::start_log(&effective.settings.log)?;
             for warning in &effective.warnings {
                 warn!("{warning}");
             }
+            #[cfg(feature = "failpoints")]
+            crate::failpoints::arm_from_environment()?;
             standalone::run(effective.settings)
         }
     }
+}
+
+#[cfg(feature = "failpoints")]
+fn print_failpoints() -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    for point in crate::failpoints::all() {
+        writeln!(out, "{point}")?;
+    }
+    Ok(())
 }
 
 fn print_config(effective: &Effective) -> anyhow::Result<()> {

@@ -2,6 +2,8 @@
 
 mod cli;
 mod data_directory;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod http;
 mod settings;
 mod standalone;

@@ -74,10 +74,9 @@ pub enum Error {
         /// The shard.
         shard: ShardId,
     },
-    /// Stopped by the failpoint of this name.
-    #[cfg(feature = "failpoints")]
-    #[error("failpoint {0}")]
-    Failpoint(&'static str),
+    /// Stopped by a test.
+    #[error(transparent)]
+    Failpoint(#[from] redkite_runtime::failpoint::Triggered),
 }
 
 impl Error {

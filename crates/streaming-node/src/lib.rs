@@ -15,6 +15,7 @@ mod shard;
 
 pub use environment::Environment;
 pub use error::Error;
+pub use failpoint::FAILPOINTS;
 pub use node::{ShardHealth, StreamingNode};
 pub use record::RecordError;
 pub use settings::StreamingNodeSettings;

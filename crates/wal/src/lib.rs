@@ -6,11 +6,13 @@
 #[doc(hidden)]
 pub mod contract;
 mod error;
+mod failpoint;
 pub mod local;
 pub mod log;
 pub mod memory;
 
 pub use error::WalError;
+pub use failpoint::FAILPOINTS;
 pub use local::{LocalLogs, WalSettings};
 pub use log::{Append, Entry, Log, LogProvider, MAX_RECORD_BYTES, Reader, Record};
 pub use memory::MemoryLogs;

@@ -45,11 +45,11 @@ async fn texts(log: &dyn Log) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_writes_are_cut_off_and_the_log_goes_on() {
-    for point in ["wal::before_write", "wal::after_write"] {
+    for point in ["wal::before-write", "wal::after-write"] {
         let place = Place::new(64 << 20);
         let log = place.open().await;
         begin(&*log, "one").await.unwrap();
-        fail::cfg(point, "return(full)").unwrap();
+        fail::cfg(point, "return(enospc)").unwrap();
         let appends: Vec<_> = (0..10).map(|n| begin(&*log, &format!("lost {n}"))).collect();
         for end in join_all(appends).await {
             let error = end.unwrap_err();
@@ -69,11 +69,14 @@ async fn a_failed_sync_poisons_the_log_until_it_is_opened_anew() {
     let place = Place::new(64 << 20);
     let log = place.open().await;
     begin(&*log, "one").await.unwrap();
-    fail::cfg("wal::after_sync", "1*return(broken disk)").unwrap();
+    fail::cfg("wal::after-sync", "1*return").unwrap();
     let error = begin(&*log, "maybe").await.unwrap_err();
-    assert!(error.maybe_applied() && error.to_string().contains("broken disk"), "{error}");
+    assert!(error.maybe_applied() && error.to_string().contains("failpoint wal::after-sync"), "{error}");
     let error = log.append(vec![Record::from("late")]).unwrap_err();
-    assert!(matches!(&error, WalError::Poisoned { cause, .. } if cause.contains("broken disk")), "{error}");
+    assert!(
+        matches!(&error, WalError::Poisoned { cause, .. } if cause.contains("failpoint wal::after-sync")),
+        "{error}"
+    );
     let error = log.truncate(Lsn(1)).await.unwrap_err();
     assert!(matches!(error, WalError::Poisoned { .. }), "{error}");
     assert_eq!(texts(&*log).await, ["one"], "reading goes on");
@@ -90,7 +93,7 @@ async fn a_panic_while_writing_poisons_the_log() {
     let place = Place::new(64 << 20);
     let log = place.open().await;
     begin(&*log, "one").await.unwrap();
-    fail::cfg("wal::after_write", "1*panic").unwrap();
+    fail::cfg("wal::after-write", "1*panic").unwrap();
     let error = begin(&*log, "maybe").await.unwrap_err();
     assert!(error.maybe_applied(), "{error}");
     assert!(matches!(log.append(vec![Record::from("late")]), Err(WalError::Poisoned { .. })));
@@ -104,10 +107,10 @@ async fn no_room_for_a_new_file_is_an_error_and_the_log_goes_on() {
     let place = Place::new(100);
     let log = place.open().await;
     begin(&*log, "one, which fills the file").await.unwrap();
-    fail::cfg("wal::rotate", "return(full)").unwrap();
+    fail::cfg("wal::before-rotate", "return(enospc)").unwrap();
     let error = begin(&*log, "lost").await.unwrap_err();
     assert!(matches!(error, WalError::Io { action: "create", .. }) && !error.maybe_applied(), "{error}");
-    fail::remove("wal::rotate");
+    fail::remove("wal::before-rotate");
     assert_eq!(begin(&*log, "two, which needs the next").await.unwrap(), Lsn(2));
     drop(log);
     assert_eq!(texts(&*place.open().await).await.len(), 2);
@@ -120,11 +123,11 @@ async fn an_interrupted_truncation_leaves_a_log_without_gaps() {
     for n in 0..10 {
         begin(&*log, &format!("record {n}, which fills a file")).await.unwrap();
     }
-    fail::cfg("wal::truncate", "3*off->return(no)").unwrap();
+    fail::cfg("wal::before-truncate", "3*off->return(no)").unwrap();
     let error = log.truncate(Lsn(8)).await.unwrap_err();
     assert!(matches!(error, WalError::Io { action: "remove", .. }), "{error}");
     assert_eq!(log.first_lsn(), Lsn(4));
-    fail::remove("wal::truncate");
+    fail::remove("wal::before-truncate");
     begin(&*log, "the log goes on").await.unwrap();
     drop(log);
     let log = place.open().await;
@@ -139,7 +142,7 @@ async fn concurrent_appends_share_syncs() {
     let log = place.open().await;
     let writes = Arc::new(AtomicUsize::new(0));
     let counter = writes.clone();
-    fail::cfg_callback("wal::before_write", move || {
+    fail::cfg_callback("wal::before-write", move || {
         counter.fetch_add(1, Ordering::SeqCst);
     })
     .unwrap();

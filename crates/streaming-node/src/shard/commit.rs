@@ -11,13 +11,14 @@ use std::time::Duration;
 use redkite_catalog::{CollectionRecord, Record, SegmentRecord, ShardAssignment, ShardCheckpoint};
 use redkite_cluster::kv::{Compare, KeyValue, Txn};
 use redkite_runtime::Backoff;
+use redkite_runtime::failpoint::reach;
 use redkite_types::Revision;
 
 use super::ShardLeader;
 use super::flush::Files;
 use super::state::Generation;
 use crate::Error;
-use crate::failpoint::{AFTER_COMMIT, reach};
+use crate::failpoint::AFTER_COMMIT;
 
 /// Segments recorded by one transaction; it takes 128 operations.
 const PART: usize = 100;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redkite_catalog::{CollectionRecord, DeltaFile, SegmentRecord, SegmentState};
+use redkite_runtime::failpoint::reach;
 use redkite_runtime::{Backoff, Stopping, blocking};
 use redkite_segment::seal;
 use redkite_storage::layout::ObjectPath;
@@ -20,7 +21,7 @@ use super::ShardLeader;
 use super::state::{Generation, Sealing};
 use crate::Error;
 use crate::failpoint::{
-    AFTER_DATA_FILE, AFTER_DELTA_FILE, AFTER_TRUNCATE, BEFORE_COMMIT, BEFORE_TRUNCATE, reach,
+    AFTER_DATA_FILE, AFTER_DELTA_FILE, AFTER_TRUNCATE, BEFORE_COMMIT, BEFORE_TRUNCATE,
 };
 
 /// Files of a generation that are written.
@@ -216,6 +217,6 @@ impl ShardLeader {
     async fn cut_log(&self, generation: &Generation) -> Result<(), Error> {
         reach(BEFORE_TRUNCATE)?;
         self.log.truncate(generation.lsn).await?;
-        reach(AFTER_TRUNCATE)
+        Ok(reach(AFTER_TRUNCATE)?)
     }
 }

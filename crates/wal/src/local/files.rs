@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bytes::Bytes;
+use redkite_runtime::failpoint::{Failpoint, reach};
 use redkite_types::{Epoch, Lsn, ShardId};
 
 use super::format::{
@@ -18,6 +19,7 @@ use super::format::{
 };
 use super::handle::Waiting;
 use super::scan;
+use crate::failpoint::{AFTER_ROTATE, AFTER_SYNC, AFTER_WRITE, BEFORE_ROTATE, BEFORE_TRUNCATE, BEFORE_WRITE};
 use crate::{Record, WalError};
 
 /// A record ready to be written, but for its position.
@@ -153,7 +155,7 @@ impl Files {
             return Err(self.cut_off(error));
         }
         let started = Instant::now();
-        self.active.file.sync_data().and_then(|()| failpoint("wal::after_sync")).map_err(|source| {
+        self.active.file.sync_data().and_then(|()| reached(AFTER_SYNC)).map_err(|source| {
             // The kernel may have dropped the pages and forgotten the error: no second try.
             WriteError::Poisoning(WalError::Io {
                 action: "sync",
@@ -171,7 +173,7 @@ impl Files {
     }
 
     fn write_frames(&self, group: &[Waiting]) -> io::Result<()> {
-        failpoint("wal::before_write")?;
+        reached(BEFORE_WRITE)?;
         let seed = self.active.seed;
         let frames: Vec<[u8; FRAME_BYTES]> = group
             .iter()
@@ -188,7 +190,7 @@ impl Files {
                 .extend(payload.parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)));
         }
         write_all_at(&self.active.file, &mut slices, self.active.end)?;
-        failpoint("wal::after_write")
+        reached(AFTER_WRITE)
     }
 
     /// Takes a partial write back.
@@ -243,7 +245,7 @@ impl Files {
         }
         while self.chain.len() > 1 && self.chain[1].first.0 <= through.0 + 1 {
             let path = &self.chain[0].path;
-            failpoint("wal::truncate")
+            reached(BEFORE_TRUNCATE)
                 .and_then(|()| std::fs::remove_file(path))
                 .map_err(|error| WriteError::Clean(WalError::io("remove", path, error)))?;
             self.chain.pop_front();
@@ -274,7 +276,7 @@ fn create_file(directory: &Path, header: FileHeader) -> Result<(Link, Active), W
     let temporary = unfinished(&path);
     let (bytes, seed) = header.encode();
     let write = || {
-        failpoint("wal::rotate")?;
+        reached(BEFORE_ROTATE)?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&temporary)?;
         file.write_all_at(&bytes, 0)?;
         file.sync_all()?;
@@ -286,7 +288,10 @@ fn create_file(directory: &Path, header: FileHeader) -> Result<(Link, Active), W
         let _ = std::fs::remove_file(&temporary);
         WriteError::Clean(WalError::io("create", &path, error))
     })?;
-    sync_directory(directory).map_err(WriteError::Poisoning)?;
+    reached(AFTER_ROTATE)
+        .map_err(|error| WalError::io("sync", directory, error))
+        .and_then(|()| sync_directory(directory))
+        .map_err(WriteError::Poisoning)?;
     Ok((Link { first: header.first, path }, Active { file, seed, end: HEADER_BYTES as u64 }))
 }
 
@@ -374,11 +379,6 @@ fn write_all_at(file: &File, mut slices: &mut [IoSlice<'_>], mut offset: u64) ->
 }
 
 /// A place where tests let things go wrong.
-fn failpoint(name: &str) -> io::Result<()> {
-    fail::fail_point!(name, |kind| Err(match kind.as_deref() {
-        Some("full") => io::ErrorKind::StorageFull.into(),
-        other => io::Error::other(other.unwrap_or("failpoint").to_owned()),
-    }));
-    let _ = name;
-    Ok(())
+fn reached(point: Failpoint) -> io::Result<()> {
+    Ok(reach(point)?)
 }

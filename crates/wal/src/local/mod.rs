@@ -4,9 +4,6 @@
 //! `handle`; a few threads (`threads`) shared by all logs take what waits, write it with one gathered
 //! write and one `fdatasync` (`files`), and answer. Opening finds the end of the last file and decides
 //! whether damage there is a torn write or corruption (`scan`); reading checks every byte (`frames`, `read`).
-//!
-//! Failpoints, named in order of a write: `wal::rotate`, `wal::before_write`, `wal::after_write`,
-//! `wal::after_sync`; and `wal::truncate`.
 
 mod files;
 mod format;
@@ -25,9 +22,11 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redkite_runtime::blocking;
+use redkite_runtime::failpoint::reach;
 use redkite_types::{Epoch, ShardId};
 use serde::{Deserialize, Serialize};
 
+use crate::failpoint::REMOVING;
 use crate::{Log, LogProvider, WalError};
 use files::{Files, sync_directory};
 use handle::{Inner, LocalLog};
@@ -152,6 +151,7 @@ fn remove(root: &Path, directory: &Path) -> Result<(), WalError> {
         renamed => renamed.map_err(|error| WalError::io("remove", directory, error))?,
     }
     sync_directory(root)?;
+    reach(REMOVING).map_err(|triggered| WalError::io("remove", &doomed, triggered.into()))?;
     std::fs::remove_dir_all(&doomed).map_err(|error| WalError::io("remove", &doomed, error))
 }
 

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use redkite_runtime::blocking;
+use redkite_runtime::failpoint::{Triggered, reach};
 use redkite_types::Revision;
 use tokio::sync::{mpsc, oneshot};
 
 use super::database::{Database, Tables, panic_message};
 use super::heal::Outage;
 use super::{Shared, Slot};
+use crate::failpoint::{AFTER_COMMIT, BEFORE_COMMIT};
 use crate::kv::{Event, KeyValue, KvError, LeaseId, Op, Read, Txn, TxnOutcome};
 
 pub(super) type Reply = oneshot::Sender<Result<TxnOutcome, KvError>>;
@@ -126,9 +128,10 @@ impl Committer {
         if applied.revisions.is_empty() {
             txn.abort().map_err(|error| clean(database.error(error)))?;
         } else {
-            fail::fail_point!("metastore::before_commit");
+            let triggered = |triggered: Triggered| database.error(redb::Error::Io(triggered.into()));
+            reach(BEFORE_COMMIT).map_err(triggered).map_err(clean)?;
             txn.commit().map_err(|error| Failed { cause: database.error(error), maybe_applied: true })?;
-            fail::fail_point!("metastore::after_commit");
+            reach(AFTER_COMMIT).map_err(|cause| Failed { cause: triggered(cause), maybe_applied: true })?;
             metrics::histogram!("redkite_metastore_commit_seconds").record(started.elapsed());
             metrics::counter!("redkite_metastore_revisions_total").increment(applied.revisions.len() as u64);
         }

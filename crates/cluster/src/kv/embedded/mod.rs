@@ -4,8 +4,6 @@
 //! many as wait in one durable commit, tells the history and answers. Reads take snapshots of the file
 //! beside it. The history of changes for watches and the leases live in memory: both end with the
 //! process, as does everybody who could use them.
-//!
-//! Failpoints: `metastore::before_commit`, `metastore::after_commit`.
 
 mod committer;
 mod database;
