@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import uuid
 from pathlib import Path
@@ -50,7 +51,7 @@ class Server:
 
     def _drain(self):
         for line in self.process.stderr:
-            print("server:", line, end="")
+            print("server:", line, end="", file=sys.stderr)
 
     def kill(self):
         self.process.kill()
@@ -107,3 +108,9 @@ def make(client, name, fields, dim=8, index="AUTOINDEX", metric="L2", load=True,
     indexes.add_index("vector", index_type=index, metric_type=metric, **parameters)
     client.create_collection(name, schema=schema, index_params=indexes if load else None,
                              consistency_level="Strong", **options)
+
+
+def indexed(client, name, field="vector"):
+    """Waits until every flushed row is indexed."""
+    while (described := client.describe_index(name, field))["state"] != "Finished":
+        assert described["state"] != "Failed", described

@@ -27,7 +27,7 @@ def test_databases(client, server):
 
 def test_describe_echoes_the_schema(client, name):
     make(client, name, {"text": (DataType.VARCHAR, {"max_length": 64, "nullable": True}),
-                        "rank": (DataType.INT16, {"default_value": 7})}, dynamic=True)
+                        "rank": (DataType.INT64, {"default_value": 7})}, dynamic=True)
     described = client.describe_collection(name)
     fields = {field["name"]: field for field in described["fields"]}
     assert list(fields) == ["id", "vector", "text", "rank"]
@@ -68,7 +68,7 @@ def test_partitions(client, name):
     assert [row["id"] for row in client.query(name, filter="id > 0", partition_names=["part"])] == [2]
     hits = client.search(name, [[1.0] * 8], limit=10, partition_names=["part"])[0]
     assert [hit["id"] for hit in hits] == [2]
-    with pytest.raises(MilvusException, match="partition not found"):
+    with pytest.raises(MilvusException, match="partition name missing not found"):
         client.query(name, filter="id > 0", partition_names=["missing"])
     client.release_partitions(name, ["part"])
     client.drop_partition(name, "part")

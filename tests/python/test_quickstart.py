@@ -24,7 +24,7 @@ def test_quick_create_insert_search_get_delete(client, name):
     assert hits[0]["distance"] == 1.0
     assert hits[0]["entity"]["colour"] == "c1"
     assert client.get(name, [2])[0]["colour"] == "c2"
-    assert client.delete(name, ids=[2]) == {"delete_count": 1}
+    assert client.delete(name, ids=[2])["delete_count"] == 1
     assert client.query(name, filter="", output_fields=["count(*)"], consistency_level="Strong") == [{"count(*)": 3}]
     assert client.query(name, filter='colour == "c3"', output_fields=["id"])[0]["id"] == 3
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import make, vectors
+from conftest import indexed, make, vectors
 from pymilvus import DataType, MilvusException
 
 ROWS, DIM = 3000, 16
@@ -25,7 +25,7 @@ def filled(request, server, data):
                          for i in range(ROWS)])
     if request.param == "sealed":
         client.flush(name)
-        client.load_collection(name)
+        indexed(client, name)
     yield client, name
     client.drop_collection(name)
 

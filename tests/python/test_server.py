@@ -7,7 +7,7 @@ import time
 import urllib.request
 
 import pytest
-from conftest import Server, binary, make
+from conftest import Server, binary, indexed, make
 from pymilvus import DataType, MilvusClient
 
 
@@ -35,7 +35,7 @@ def test_restart_after_kill_keeps_everything(own_server):
     assert client.query("kept", filter="id == 100", output_fields=["number"])[0]["number"] == -1
     assert len(client.query("kept", filter="late == true", partition_names=["part"])) == 100
     assert client.search("kept", [[1500.0] * 8], limit=1)[0][0]["id"] == 1500
-    assert client.describe_index("kept", "vector")["state"] == "Finished"
+    indexed(client, "kept")
 
 
 def test_sigterm_stops_cleanly_and_quickly(own_server):
@@ -100,7 +100,7 @@ def test_damaged_files_are_refused_loudly(tmp_path):
     log.write_bytes(content)
     server.start()
     client = MilvusClient(server.uri)
-    with pytest.raises(Exception, match=f"{log.name}.*offset|offset.*{log.name}"):
+    with pytest.raises(Exception, match=f"{log.name} is corrupted at byte [0-9]+"):
         client.query("some", filter="id >= 0", timeout=10)
     assert "Abnormal" in urllib_error(f"{server.metrics}/healthz")
     server.kill()
