@@ -164,3 +164,18 @@ fn vectors_must_fit_the_field() {
     );
     assert!(refusal(&schema, floats(2, &[f32::INFINITY, 1.0], &[]), 1).starts_with("value '+Inf' is not"));
 }
+
+#[test]
+fn only_the_dynamic_field_is_cut_down() {
+    let json =
+        scalars(ScalarData::JsonData(JsonArray { data: vec![Bytes::from_static(br#"{"a":1,"b":2}"#)] }), &[]);
+    let declared = field(DataType::Json);
+    let dynamic = FieldSchema { dynamic: true, ..declared.clone() };
+    let written = |field: &FieldSchema| {
+        let read = column(field, json.clone(), 1).unwrap();
+        to_wire::column(field, read, &["a".to_owned()]).field
+    };
+    assert_eq!(written(&declared), json.field);
+    let cut = scalars(ScalarData::JsonData(JsonArray { data: vec![Bytes::from_static(br#"{"a":1}"#)] }), &[]);
+    assert_eq!(written(&dynamic), cut.field);
+}

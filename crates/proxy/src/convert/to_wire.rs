@@ -29,7 +29,7 @@ pub(crate) fn column(field: &FieldSchema, column: Column, dynamic_keys: &[String
         field_name: field.name.clone(),
         field_id: field.id.0,
         is_dynamic: field.dynamic,
-        field: Some(values(data, validity.as_ref(), dynamic_keys)),
+        field: Some(values(data, validity.as_ref(), if field.dynamic { dynamic_keys } else { &[] })),
         valid_data,
     }
 }
