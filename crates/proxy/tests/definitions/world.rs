@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use redkite_catalog::{
     CollectionRecord, DEFAULT_DATABASE, DEFAULT_DATABASE_ID, DatabaseRecord, LoadScope, MetadataView,
-    NameRecord, PartitionRecord, Properties, Record,
+    NameRecord, PartitionRecord, Properties, Record, ShardStatus,
 };
 use redkite_cluster::Kv;
 use redkite_cluster::kv::{EmbeddedKv, EmbeddedSettings};
@@ -19,7 +19,7 @@ use redkite_service::{
     CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewCollection, NewIndex, QueryCoord, RequestId,
     RootCoord, Shard, ShardDirectory,
 };
-use redkite_types::{CollectionId, IndexId, PartitionId, ShardId, TaskId, Timestamp};
+use redkite_types::{CollectionId, Epoch, IndexId, NodeId, PartitionId, ShardId, TaskId, Timestamp};
 
 /// What coordinators were asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +67,11 @@ impl Coordinators {
         let name = NameRecord::key(&(DEFAULT_DATABASE_ID, new.name.clone()));
         put(&self.kv, name, NameRecord::Collection(id).encode()).await;
         put(&self.kv, CollectionRecord::key(&id), record.encode()).await;
+        // The shards get their leaders a little later, by streaming nodes.
+        for shard in record.shard_ids() {
+            let status = ShardStatus { node: NodeId(1), epoch: Epoch(1) };
+            put(&self.kv, ShardStatus::key(&shard), status.encode()).await;
+        }
         Ok(())
     }
 }

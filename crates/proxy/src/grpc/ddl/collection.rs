@@ -1,6 +1,7 @@
 //! Collections.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message;
 use redkite_catalog::{CollectionRecord, DatabaseRecord, Properties, load_progress};
@@ -14,6 +15,8 @@ use redkite_proto::milvus::{
 use redkite_proto::schema::CollectionSchema;
 use redkite_service::{Ddl, Error, NewCollection};
 use redkite_types::ConsistencyLevel;
+use tokio::time::timeout;
+use tracing::warn;
 
 use crate::convert;
 use crate::define::property::TIMEZONE;
@@ -23,6 +26,8 @@ use crate::{Proxy, RequestContext, describe, refuse, status};
 
 /// Milvus: `common.defaultTimezone`.
 const DEFAULT_TIMEZONE: &str = "UTC";
+/// How long the creation of a collection waits for the leaders of its shards.
+const LEADERS_PATIENCE: Duration = Duration::from_secs(5);
 /// A property that stands for the level the message has a field for as well.
 const CONSISTENCY: &str = "consistency_level";
 
@@ -49,7 +54,29 @@ impl Proxy {
             consistency,
             properties,
         };
-        self.define(Ddl::CreateCollection(Box::new(new))).await
+        let name = new.name.clone();
+        let status = self.define(Ddl::CreateCollection(Box::new(new))).await?;
+        let created = self.collection(&context, &request.db_name, &name).await?;
+        self.await_leaders(&created).await;
+        Ok(status)
+    }
+
+    /// Waits until the shards have leaders, so that the first write does not meet an empty seat. Not
+    /// for long: the collection exists anyway.
+    async fn await_leaders(&self, collection: &CollectionRecord) {
+        let mut changes = self.parts.metadata.changes();
+        let are_led = || {
+            let mut shards = collection.shard_ids();
+            self.parts.metadata.read(|metadata| shards.all(|shard| metadata.shards.contains_key(&shard)))
+        };
+        let led = async {
+            while !are_led() {
+                changes.any().await;
+            }
+        };
+        if timeout(LEADERS_PATIENCE, led).await.is_err() {
+            warn!(collection = collection.id.0, "a new collection has shards without leaders");
+        }
     }
 
     pub(in crate::grpc) async fn drop_collection(
