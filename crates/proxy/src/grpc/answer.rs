@@ -8,32 +8,38 @@ use crate::status;
 
 /// A response message, which says in itself whether the request succeeded.
 pub(crate) trait Answer: Default + Send {
-    /// Puts the status where clients look for it.
-    fn set_status(&mut self, status: Status);
+    /// The status, made if there is none yet: some clients read it without asking whether it is there.
+    fn status(&mut self) -> &mut Status;
+
+    /// The answer to a request that succeeded.
+    fn success(mut self) -> Self {
+        self.status();
+        self
+    }
 
     /// The answer to a request that failed.
     fn refusal(error: &Error) -> Self {
         let mut answer = Self::default();
-        answer.set_status(status::of(error));
+        *answer.status() = status::of(error);
         answer
     }
 }
 
 impl Answer for Status {
-    fn set_status(&mut self, status: Status) {
-        *self = status;
+    fn status(&mut self) -> &mut Status {
+        self
     }
 }
 
 impl Answer for milvus::AlterCollectionSchemaResponse {
-    fn set_status(&mut self, status: Status) {
-        self.alter_status = Some(status);
+    fn status(&mut self) -> &mut Status {
+        self.alter_status.get_or_insert_default()
     }
 }
 
 impl Answer for milvus::DescribeCollectionResponse {
-    fn set_status(&mut self, status: Status) {
-        self.status = Some(status);
+    fn status(&mut self) -> &mut Status {
+        self.status.get_or_insert_default()
     }
 
     fn refusal(error: &Error) -> Self {
@@ -44,8 +50,8 @@ impl Answer for milvus::DescribeCollectionResponse {
 macro_rules! answers {
     ($($message:ident),* $(,)?) => { $(
         impl Answer for milvus::$message {
-            fn set_status(&mut self, status: Status) {
-                self.status = Some(status);
+            fn status(&mut self) -> &mut Status {
+                self.status.get_or_insert_default()
             }
         }
     )* };

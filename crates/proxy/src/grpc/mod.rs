@@ -60,10 +60,13 @@ impl Grpc {
             Err(Error::Internal { reason: format!("{function} panicked") })
         });
         metrics::answered(function, outcome.is_ok(), started.elapsed());
-        Ok(Response::new(outcome.unwrap_or_else(|error| {
-            debug!(parent: &span, %error, "request failed");
-            A::refusal(&error)
-        })))
+        Ok(Response::new(match outcome {
+            Ok(answer) => answer.success(),
+            Err(error) => {
+                debug!(parent: &span, %error, "request failed");
+                A::refusal(&error)
+            }
+        }))
     }
 }
 
