@@ -108,7 +108,7 @@ impl DataCoordinator {
             for (group, _) in self.merges.read().pending(metadata, collection) {
                 busy.compacting.extend(group.sources);
             }
-            Ok(compaction::manual(metadata, collection, &busy, &self.settings.compaction))
+            Ok(compaction::manual(metadata, collection, &busy.compacting, &self.settings.compaction, now))
         })?;
         let promised = groups.into_iter().map_while(|group| {
             let compaction::Group { shard, partition, sources } = group;

@@ -163,7 +163,7 @@ impl Collector {
     /// Removes objects that no record and no task accounts for. Young ones may be about to be recorded.
     async fn sweep(&self, first: bool) -> Result<(), GarbageError> {
         let old = self.ago(self.settings.missing_tolerance);
-        let old = if first && self.settings.sole_writer { self.started } else { old };
+        let old = if first && self.settings.sole_writer { self.before_start() } else { old };
         let mut removed = 0_u64;
         for room in ROOMS {
             for entry in self.store.list(room).await? {
@@ -201,6 +201,11 @@ impl Collector {
             metrics::counter!("redkite_garbage_objects_removed_total").increment(1);
         }
         Ok(())
+    }
+
+    /// Files that are certainly of an earlier life: file systems keep time coarsely.
+    fn before_start(&self) -> Timestamp {
+        Timestamp::from_physical(self.started.physical().saturating_sub(2000))
     }
 
     fn ago(&self, span: Duration) -> Timestamp {

@@ -16,8 +16,6 @@ pub(crate) struct Busy {
     pub(crate) indexing: BTreeSet<(SegmentId, IndexId)>,
     /// Shards with a fold in progress.
     pub(crate) folding_shards: BTreeSet<ShardId>,
-    /// Targets of compactions in progress.
-    pub(crate) targets: BTreeSet<SegmentId>,
 }
 
 impl Busy {
@@ -40,10 +38,7 @@ impl Busy {
             TaskKind::BuildIndex { segment, index, .. } => {
                 self.indexing.insert((*segment, *index));
             }
-            TaskKind::Compact { sources, target, .. } => {
-                self.compacting.extend(sources);
-                self.targets.insert(*target);
-            }
+            TaskKind::Compact { sources, .. } => self.compacting.extend(sources),
             TaskKind::FoldDeletes { shard, segments, .. } => {
                 self.folding.extend(segments);
                 self.folding_shards.insert(*shard);

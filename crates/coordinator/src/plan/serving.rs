@@ -164,7 +164,7 @@ fn views(
     load: &Entry<LoadRecord>,
     target: &Target<'_>,
 ) -> Vec<Step> {
-    let mut steps = Vec::new();
+    let mut steps = Steps::new("serving views");
     for (shard, segments) in &target.shards {
         let key = (*shard, REPLICA);
         let present = metadata.views.get(&key);
@@ -178,13 +178,14 @@ fn views(
             continue;
         }
         let version = present.map_or(0, |view| view.version) + 1;
-        let mut step = Step::new("serving view");
         // A release in between must not be undone.
-        step.relies_on(&record.id, Some(load));
-        step.replace(&key, present, &ServingView { version, segments: next });
-        steps.push(step);
+        steps.next().relies_on(&record.id, Some(load)).replace(
+            &key,
+            present,
+            &ServingView { version, segments: next },
+        );
     }
-    steps
+    steps.finish()
 }
 
 /// The first view names all segments at once.
@@ -246,9 +247,13 @@ fn must_stay(
         match metadata.segments.get(&(collection, at)).map(|entry| &entry.state) {
             Some(SegmentState::Dropped { replaced_by: Some(next), .. }) => at = *next,
             // Nothing is left of its rows, or they do not belong to the collection any more.
-            Some(SegmentState::Dropped { replaced_by: None, .. }) => return false,
+            Some(
+                SegmentState::Dropped { replaced_by: None, .. }
+                | SegmentState::Flushed
+                | SegmentState::Building,
+            ) => return false,
             // The trail is lost: once everything is served, its rows are, too.
-            Some(SegmentState::Building | SegmentState::Flushed) | None => return !all_served,
+            None => return !all_served,
         }
     }
 }

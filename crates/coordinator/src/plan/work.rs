@@ -73,7 +73,7 @@ pub(crate) fn wanted(
     }
     let mut busy = Busy::in_collection(metadata, collection);
     let mut work = Vec::new();
-    merge_work(metadata, collection, merges, &mut busy, avoid, settings, &mut work);
+    merge_work(metadata, collection, merges, &mut busy, (avoid, settings, now), &mut work);
     for fold in deltas::folds(metadata, collection, &busy, &avoid.shards, &settings.fold, now) {
         work.push(Work { benefit: fold.rows, job: Job::Fold(fold) });
     }
@@ -87,15 +87,17 @@ fn merge_work(
     collection: CollectionId,
     merges: &Merges,
     busy: &mut Busy,
-    avoid: &Avoid,
-    settings: &DataSettings,
+    (avoid, settings, now): (&Avoid, &DataSettings, Timestamp),
     work: &mut Vec<Work>,
 ) {
-    for (group, target) in merges.pending(metadata, collection) {
-        let free = |source: &SegmentId| {
-            !busy.compacting.contains(source) && !busy.folding.contains(source) && !busy.is_indexing(*source)
-        };
-        let ready = group.sources.iter().all(free) && !busy.targets.contains(&target);
+    let pending = merges.pending(metadata, collection);
+    let free = if pending.is_empty() {
+        BTreeSet::new()
+    } else {
+        compaction::free_segments(metadata, collection, busy)
+    };
+    for (group, target) in pending {
+        let ready = group.sources.iter().all(|source| free.contains(source));
         busy.compacting.extend(&group.sources);
         if ready {
             work.push(Work { benefit: u64::MAX, job: Job::Merge { group, target: Some(target) } });
@@ -104,7 +106,8 @@ fn merge_work(
     if !settings.compaction.enabled {
         return;
     }
-    let groups = compaction::automatic(metadata, collection, busy, &avoid.segments, &settings.compaction);
+    let groups =
+        compaction::automatic(metadata, collection, busy, &avoid.segments, &settings.compaction, now);
     for group in groups {
         busy.compacting.extend(&group.sources);
         let benefit = group.sources.len() as u64;

@@ -24,8 +24,14 @@ const MIB: u64 = 1 << 20;
 
 fn merges(records: &Records) -> Vec<Vec<i64>> {
     let settings = CompactionSettings::default();
-    let groups =
-        compaction::automatic(&records.metadata, COLLECTION, &Busy::default(), &BTreeSet::new(), &settings);
+    let groups = compaction::automatic(
+        &records.metadata,
+        COLLECTION,
+        &Busy::default(),
+        &BTreeSet::new(),
+        &settings,
+        Timestamp::ZERO,
+    );
     groups.into_iter().map(|group| group.sources.into_iter().map(|id| id.0).collect()).collect()
 }
 
@@ -53,6 +59,37 @@ fn few_small_segments_are_left_alone() {
 fn two_halves_make_a_full_segment() {
     assert_eq!(merges(&with_sizes(&[450, 460])), [vec![0, 1]]);
     assert!(merges(&with_sizes(&[600, 700, 800, 900])).is_empty(), "those are full");
+}
+
+#[test]
+fn larger_segments_wait_until_they_make_a_full_one() {
+    assert!(merges(&with_sizes(&[120; 5])).is_empty());
+    assert_eq!(merges(&with_sizes(&[120; 6])), [vec![0, 1, 2, 3, 4, 5]]);
+    // Whatever size segments are sealed at, some of them make a full one.
+    for size in 60..512 {
+        let groups = merges(&with_sizes(&[size; 20]));
+        let merged = groups[0].len() as u64 * size;
+        assert!((680..=1024).contains(&merged), "{merged} MiB of segments with {size} MiB");
+    }
+}
+
+#[test]
+fn expired_segments_are_rewritten() {
+    let mut records = world();
+    let mut record = collection(1, &[0]);
+    record.properties.insert("collection.ttl.seconds".to_owned(), "60".to_owned());
+    records.put(&COLLECTION, &record);
+    for (id, newest) in [(1, 1000), (2, 70_000)] {
+        let max_timestamp = Timestamp::from_physical(newest);
+        let segment =
+            redkite_catalog::SegmentRecord { max_timestamp, ..segment(id, shard(0), 0, 10, 900 * MIB) };
+        records.put(&(COLLECTION, segment.id), &segment);
+    }
+    let now = Timestamp::from_physical(100_000);
+    let (busy, none, settings) = (Busy::default(), BTreeSet::new(), CompactionSettings::default());
+    let groups = compaction::automatic(&records.metadata, COLLECTION, &busy, &none, &settings, now);
+    assert_eq!(groups.len(), 1);
+    assert_eq!(groups[0].sources, [SegmentId(1)]);
 }
 
 #[test]
@@ -92,7 +129,14 @@ fn rows_are_rewritten_a_few_times_only() {
         let record = segment(flush, shard(0), 0, 1000, 4 * MIB);
         records.put(&(COLLECTION, record.id), &record);
         let none = BTreeSet::new();
-        let groups = compaction::automatic(&records.metadata, COLLECTION, &Busy::default(), &none, &settings);
+        let groups = compaction::automatic(
+            &records.metadata,
+            COLLECTION,
+            &Busy::default(),
+            &none,
+            &settings,
+            Timestamp::ZERO,
+        );
         for group in groups {
             let size = |id: &SegmentId| records.metadata.segments[&(COLLECTION, *id)].bytes;
             let bytes: u64 = group.sources.iter().map(size).sum();
@@ -114,7 +158,8 @@ fn rows_are_rewritten_a_few_times_only() {
 fn manual_compaction_packs_everything() {
     let records = with_sizes(&[150, 1, 2, 300, 900, 400]);
     let settings = CompactionSettings::default();
-    let groups = compaction::manual(&records.metadata, COLLECTION, &Busy::default(), &settings);
+    let groups =
+        compaction::manual(&records.metadata, COLLECTION, &BTreeSet::new(), &settings, Timestamp::ZERO);
     assert_eq!(groups.len(), 1);
     assert_eq!(groups[0].sources.len(), 5, "all but the full one: {groups:?}");
 }

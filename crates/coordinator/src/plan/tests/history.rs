@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use redkite_catalog::{
-    CollectionRecord, DeletesFile, DeltaFile, DroppedRecord, HeldRecord, HeldSegment, IndexesRecord,
-    LoadRecord, LoadScope, SegmentIndexFile, SegmentRecord, SegmentState, ServingView, ShardCheckpoint,
-    TaskKind, TaskOutcome, TaskResult,
+    CollectionRecord, DEFAULT_DATABASE_ID, DatabaseRecord, DeletesFile, DeltaFile, DroppedRecord, HeldRecord,
+    HeldSegment, IndexesRecord, LoadRecord, LoadScope, NameRecord, SegmentIndexFile, SegmentRecord,
+    SegmentState, ServingView, ShardCheckpoint, TaskKind, TaskOutcome, TaskResult,
 };
 use redkite_runtime::units::Bytes;
 use redkite_types::{NodeId, PartitionId, SegmentId, ShardId, Timestamp};
@@ -33,6 +33,7 @@ pub(super) enum Event {
     Load { partition: Option<u8> },
     Release { partition: Option<u8> },
     DropPartition { partition: u8 },
+    Truncate,
     CreateIndex,
     DropIndex,
     NodesChange { two: bool },
@@ -54,6 +55,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => prop::option::of(0..3_u8).prop_map(|partition| Event::Load { partition }),
         1 => prop::option::of(0..3_u8).prop_map(|partition| Event::Release { partition }),
         1 => (1..3_u8).prop_map(|partition| Event::DropPartition { partition }),
+        1 => Just(Event::Truncate),
         1 => Just(Event::CreateIndex),
         1 => Just(Event::DropIndex),
         1 => any::<bool>().prop_map(|two| Event::NodesChange { two }),
@@ -80,6 +82,15 @@ impl World {
     fn new() -> Self {
         let mut records = Records::default();
         records.put(&COLLECTION, &collection(2, &[0, 1, 2]));
+        let database = DatabaseRecord {
+            id: DEFAULT_DATABASE_ID,
+            name: "default".to_owned(),
+            properties: Default::default(),
+            created_at: Timestamp::ZERO,
+        };
+        records.put(&DEFAULT_DATABASE_ID, &database);
+        let name = (DEFAULT_DATABASE_ID, "c".to_owned());
+        records.put(&name, &NameRecord::Collection(COLLECTION));
         records.put(&COLLECTION, &indexes(hnsw()));
         let mut settings = DataSettings::default();
         settings.fold.max_files = 2;
@@ -125,6 +136,7 @@ impl World {
             Event::Load { partition } => self.load(*partition),
             Event::Release { partition } => self.release(*partition),
             Event::DropPartition { partition } => self.drop_partition(*partition),
+            Event::Truncate => self.truncate(),
             Event::CreateIndex if self.exists() => self.records.put(&COLLECTION, &indexes(hnsw())),
             Event::CreateIndex => {}
             Event::DropIndex => self.records.delete::<IndexesRecord>(&COLLECTION),
@@ -141,6 +153,12 @@ impl World {
 
     pub(super) fn load_record(&self) -> Option<LoadRecord> {
         self.records.metadata.loads.get(&COLLECTION).map(|load| (*load.record).clone())
+    }
+
+    /// The partition in this place, if there are so many.
+    fn partition(&self, place: u8) -> Option<PartitionId> {
+        let record = self.records.metadata.collections.get(&COLLECTION)?;
+        record.partitions.get(usize::from(place)).map(|partition| partition.id)
     }
 
     /// What the leader does: a segment with its rows, perhaps a delta file, and the moved checkpoint.
@@ -299,12 +317,11 @@ impl World {
     }
 
     fn load(&mut self, partition: Option<u8>) {
-        if !self.exists() {
-            return;
-        }
-        let asked = match partition {
+        let asked = match partition.map(|place| self.partition(place)) {
+            _ if !self.exists() => return,
             None => LoadScope::Collection,
-            Some(id) => LoadScope::Partitions(BTreeSet::from([PartitionId(i64::from(id))])),
+            Some(Some(id)) => LoadScope::Partitions(BTreeSet::from([id])),
+            Some(None) => return,
         };
         let mut record = self.load_record().unwrap_or(LoadRecord {
             scope: asked.clone(),
@@ -323,15 +340,16 @@ impl World {
 
     fn release(&mut self, partition: Option<u8>) {
         let Some(mut record) = self.load_record() else { return };
-        let all: BTreeSet<_> = [0, 1, 2].map(PartitionId).into();
+        let Some(collection) = self.records.metadata.collections.get(&COLLECTION) else { return };
+        let all: BTreeSet<_> = collection.partitions.iter().map(|partition| partition.id).collect();
         let mut left = match &record.scope {
             LoadScope::Collection => all,
             LoadScope::Partitions(partitions) => partitions.clone(),
         };
         match partition {
-            Some(id) => left.remove(&PartitionId(i64::from(id))),
-            None => std::mem::take(&mut left).is_empty(),
-        };
+            Some(place) => left.retain(|id| Some(*id) != self.partition(place)),
+            None => left.clear(),
+        }
         if left.is_empty() {
             self.records.delete::<LoadRecord>(&COLLECTION);
             for ordinal in 0..2 {
@@ -345,12 +363,26 @@ impl World {
     }
 
     fn drop_partition(&mut self, partition: u8) {
-        let id = PartitionId(i64::from(partition));
-        let Some(record) = self.records.metadata.collections.get(&COLLECTION) else { return };
-        let mut record = (*record.record).clone();
+        let Some(id) = self.partition(partition) else { return };
+        let mut record = (*self.records.metadata.collections[&COLLECTION].record).clone();
         if !self.load_record().is_some_and(|load| load.scope.contains(id)) {
             record.partitions.retain(|partition| partition.id != id);
             self.records.put(&COLLECTION, &record);
+        }
+    }
+
+    fn truncate(&mut self) {
+        use crate::command::Draft;
+        use crate::root::{RootSettings, ddl};
+
+        let now = self.tick();
+        let mut ids = IdPool::new(self.next_id + 1, 16);
+        self.next_id += 16;
+        let mut draft = Draft { metadata: &self.records.metadata, ids: &mut ids, now };
+        let command =
+            redkite_service::Ddl::TruncateCollection { database: String::new(), collection: "c".to_owned() };
+        if let Ok(step) = ddl::plan(&mut draft, &RootSettings::default(), &command) {
+            assert!(self.records.apply(&step.txn));
         }
     }
 
