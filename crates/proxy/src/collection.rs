@@ -163,30 +163,6 @@ pub(crate) fn check_partition_name(name: &str, strict: bool) -> Result<(), Error
     Ok(())
 }
 
-/// Checks a collection name as Milvus does before it looks it up.
-pub(crate) fn check_collection_name(name: &str) -> Result<(), Error> {
-    if name.is_empty() {
-        return Err(refuse::invalid("collection name should not be empty"));
-    }
-    // Two spaces: Milvus ends the first sentence with one and begins the second with another.
-    let refused = |why: &str| refuse::invalid(format_args!("Invalid collection name: {name}.  {why}"));
-    if name.len() > limits::MAX_NAME_LENGTH {
-        let limit = limits::MAX_NAME_LENGTH;
-        return Err(refused(&format!(
-            "the length of a collection name must be less than {limit} characters"
-        )));
-    }
-    let mut bytes = name.bytes();
-    let first = bytes.next().expect("not empty");
-    if first != b'_' && !first.is_ascii_alphabetic() {
-        return Err(refused("the first character of a collection name must be an underscore or letter"));
-    }
-    if !bytes.all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()) {
-        return Err(refused("collection name can only contain numbers, letters and underscores"));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,14 +179,5 @@ mod tests {
         assert!(refusal("a b").contains("can only contain numbers, letters and underscores"));
         assert!(refusal("-a").contains("The first character of a partition name"));
         assert!(refusal(&"a".repeat(256)).contains("must be less than 255 characters"));
-    }
-
-    #[test]
-    fn collection_names_are_checked_in_milvus_words() {
-        assert!(check_collection_name("_a1").is_ok());
-        let refusal = |name: &str| check_collection_name(name).unwrap_err().to_string();
-        assert!(refusal("1a").starts_with("Invalid collection name: 1a. "));
-        assert!(refusal("a-b").contains("can only contain numbers, letters and underscores"));
-        assert!(refusal("").starts_with("collection name should not be empty"));
     }
 }

@@ -14,6 +14,7 @@ mod define;
 mod describe;
 mod flush;
 pub mod grpc;
+mod leader;
 mod metrics;
 pub mod proxy;
 mod read;

@@ -98,8 +98,8 @@ fn collection_name_or_alias(name: &str, kind: &str) -> Result<(), Error> {
             format!("collection {kind} can only contain numbers, letters and underscores")
         }
     };
-    // Two spaces: Milvus ends the first sentence with one and begins the second with another.
-    Err(refuse::invalid(format_args!("Invalid collection {kind}: {name}.  {why}")))
+    // One space, as Milvus's own tests want it.
+    Err(refuse::invalid(format_args!("Invalid collection {kind}: {name}. {why}")))
 }
 
 /// Checks a database's name.
@@ -181,13 +181,13 @@ mod tests {
             (
                 collection,
                 "1a",
-                "Invalid collection name: 1a.  the first character of a collection name must be an \
+                "Invalid collection name: 1a. the first character of a collection name must be an \
                  underscore or letter: invalid parameter",
             ),
             (
                 collection,
                 "a-b",
-                "Invalid collection name: a-b.  collection name can only contain numbers, letters and \
+                "Invalid collection name: a-b. collection name can only contain numbers, letters and \
                  underscores: invalid parameter",
             ),
             (collection, &long, "the length of a collection name must be less than 255 characters"),

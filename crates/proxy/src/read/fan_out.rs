@@ -1,33 +1,20 @@
-//! How is one read asked of every shard, and what if a leader has just moved?
+//! How is one read asked of every shard?
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::{BoxFuture, try_join_all};
 use redkite_catalog::CollectionRecord;
 use redkite_query::reduce::{RetrievePart, SearchPart};
-use redkite_runtime::Backoff;
 use redkite_service::{Error, ReadAck, RetrieveRequest, SearchRequest, Shard};
 use redkite_types::{ShardId, Timestamp};
 
 use crate::Proxy;
-
-/// Repetitions of a read whose shard or segment has moved away meanwhile.
-const ATTEMPTS: usize = 8;
-const FIRST_DELAY: Duration = Duration::from_millis(5);
-const LONGEST_DELAY: Duration = Duration::from_millis(200);
+use crate::leader::ShardCall;
 
 /// The parts of all shards, and the latest of their read points.
 pub(crate) struct Parts<T> {
     pub(crate) parts: Vec<T>,
     pub(crate) read_timestamp: Timestamp,
-}
-
-/// A read, the same for every shard.
-trait ShardRead: Send + Sync {
-    type Part: Send;
-
-    fn ask<'a>(&'a self, shard: ShardId, leader: &'a dyn Shard) -> Answer<'a, Self::Part>;
 }
 
 type Answer<'a, T> = BoxFuture<'a, Result<ReadAck<T>, Error>>;
@@ -36,26 +23,26 @@ struct Search(Arc<SearchRequest>);
 struct Retrieve(Arc<RetrieveRequest>);
 struct Count(Arc<RetrieveRequest>);
 
-impl ShardRead for Search {
-    type Part = SearchPart;
+impl ShardCall for Search {
+    type Answer = ReadAck<SearchPart>;
 
-    fn ask<'a>(&'a self, shard: ShardId, leader: &'a dyn Shard) -> Answer<'a, SearchPart> {
+    fn call<'a>(&'a self, shard: ShardId, leader: &'a dyn Shard) -> Answer<'a, SearchPart> {
         leader.search(shard, self.0.clone())
     }
 }
 
-impl ShardRead for Retrieve {
-    type Part = RetrievePart;
+impl ShardCall for Retrieve {
+    type Answer = ReadAck<RetrievePart>;
 
-    fn ask<'a>(&'a self, shard: ShardId, leader: &'a dyn Shard) -> Answer<'a, RetrievePart> {
+    fn call<'a>(&'a self, shard: ShardId, leader: &'a dyn Shard) -> Answer<'a, RetrievePart> {
         leader.retrieve(shard, self.0.clone())
     }
 }
 
-impl ShardRead for Count {
-    type Part = u64;
+impl ShardCall for Count {
+    type Answer = ReadAck<u64>;
 
-    fn ask<'a>(&'a self, shard: ShardId, leader: &'a dyn Shard) -> Answer<'a, u64> {
+    fn call<'a>(&'a self, shard: ShardId, leader: &'a dyn Shard) -> Answer<'a, u64> {
         leader.count(shard, self.0.clone())
     }
 }
@@ -94,48 +81,21 @@ impl Proxy {
         shard: ShardId,
         request: Arc<RetrieveRequest>,
     ) -> Result<ReadAck<RetrievePart>, Error> {
-        self.one_shard(shard, &Retrieve(request)).await
+        self.ask_leader(shard, &Retrieve(request)).await
     }
 
-    async fn every_shard<R: ShardRead>(
+    async fn every_shard<T, R: ShardCall<Answer = ReadAck<T>>>(
         &self,
         collection: &CollectionRecord,
         read: &R,
-    ) -> Result<Parts<R::Part>, Error> {
+    ) -> Result<Parts<T>, Error> {
         if collection.shards == 1 {
             let shard = ShardId { collection: collection.id, ordinal: 0 };
-            let ReadAck { part, read_timestamp } = self.one_shard(shard, read).await?;
+            let ReadAck { part, read_timestamp } = self.ask_leader(shard, read).await?;
             return Ok(Parts { parts: vec![part], read_timestamp });
         }
-        let answers = try_join_all(collection.shard_ids().map(|shard| self.one_shard(shard, read))).await?;
+        let answers = try_join_all(collection.shard_ids().map(|shard| self.ask_leader(shard, read))).await?;
         let read_timestamp = answers.iter().map(|answer| answer.read_timestamp).max().unwrap_or_default();
         Ok(Parts { parts: answers.into_iter().map(|answer| answer.part).collect(), read_timestamp })
     }
-
-    async fn one_shard<R: ShardRead>(&self, shard: ShardId, read: &R) -> Result<ReadAck<R::Part>, Error> {
-        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
-        for _ in 1..ATTEMPTS {
-            match self.attempt(shard, read).await {
-                Err(error) if has_moved(&error) => backoff.wait().await,
-                answer => return answer,
-            }
-        }
-        self.attempt(shard, read).await
-    }
-
-    async fn attempt<R: ShardRead>(&self, shard: ShardId, read: &R) -> Result<ReadAck<R::Part>, Error> {
-        let leader = self.parts.shards.leader(shard).await?;
-        read.ask(shard, leader.as_ref()).await
-    }
-}
-
-/// Whether a newer view of the cluster would find what is missing.
-fn has_moved(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::ShardNotAvailable { .. }
-            | Error::SegmentNotLoaded { .. }
-            | Error::NodeNotFound { .. }
-            | Error::Fenced { .. }
-    )
 }

@@ -16,8 +16,9 @@ use super::consistency::Freshness;
 use super::output::Output;
 use super::query_params::QueryParams;
 use super::{partition_key, window};
-use crate::collection::{Readable, check_collection_name, expired_before};
+use crate::collection::{Readable, expired_before};
 use crate::convert::{keys, to_wire};
+use crate::define::name;
 use crate::write::insert::refuse_namespace;
 use crate::{Proxy, RequestContext, refuse};
 
@@ -30,7 +31,7 @@ impl Proxy {
     /// # Errors
     /// In Milvus's words: a bad request, a collection that is not loaded, a shard that fails.
     pub async fn query(&self, context: RequestContext, request: QueryRequest) -> Result<QueryResults, Error> {
-        check_collection_name(&request.collection_name)?;
+        name::collection(&request.collection_name)?;
         refuse_namespace(request.namespace.as_deref())?;
         let target = self.readable(&context, &request.db_name, &request.collection_name).await?;
         let schema = &target.record.schema;

@@ -120,7 +120,13 @@ impl Proxy {
             .indexes
             .as_ref()
             .and_then(|indexes| indexes.on_field(field.id))
-            .ok_or_else(|| Error::IndexNotFound { index: field.name.clone() })?;
+            // A collection is loaded with indexes on all its vectors: the field came later.
+            .ok_or_else(|| Error::Unexpected {
+                reason: format!(
+                    "field index of the field: {} is not loaded, please reload the collection",
+                    field.name
+                ),
+            })?;
         let metric = matching_metric(index, params.metric.as_deref())?;
         let range = params.index.range(metric)?;
         let now = self.parts.clock.now();

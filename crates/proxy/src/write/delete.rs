@@ -11,7 +11,8 @@ use redkite_types::{PartitionId, PrimaryKeys, ShardId, Timestamp};
 
 use super::insert::refuse_namespace;
 use super::route::split_keys;
-use crate::collection::{Readable, check_collection_name, expired_before, written_partition};
+use crate::collection::{Readable, expired_before, written_partition};
+use crate::define::name;
 use crate::{Proxy, RequestContext, refuse};
 
 impl Proxy {
@@ -24,7 +25,7 @@ impl Proxy {
         context: RequestContext,
         request: DeleteRequest,
     ) -> Result<MutationResult, Error> {
-        check_collection_name(&request.collection_name)?;
+        name::collection(&request.collection_name)?;
         refuse_namespace(request.namespace.as_deref())?;
         let target = self.readable(&context, &request.db_name, &request.collection_name).await?;
         let purpose = PlanPurpose::Delete;

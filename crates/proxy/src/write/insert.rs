@@ -7,8 +7,8 @@ use redkite_types::{PrimaryKeys, Timestamp};
 
 use super::route::{Placement, split_batch};
 use super::rows::{SentRows, generated_keys};
-use crate::collection::check_collection_name;
 use crate::convert::keys;
+use crate::define::name;
 use crate::{Proxy, RequestContext, refuse};
 
 impl Proxy {
@@ -21,7 +21,7 @@ impl Proxy {
         context: RequestContext,
         request: InsertRequest,
     ) -> Result<MutationResult, Error> {
-        check_collection_name(&request.collection_name)?;
+        name::collection(&request.collection_name)?;
         refuse_namespace(request.namespace.as_deref())?;
         let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
         check_schema(&collection, request.schema_timestamp)?;

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, try_join_all};
 use redkite_catalog::CollectionRecord;
-use redkite_service::{Error, WriteOp, WriteRequest};
+use redkite_service::{Error, Shard, WriteAck, WriteOp, WriteRequest};
 use redkite_types::{Batch, FieldId, PartitionId, PrimaryKeys, ShardId, Timestamp};
 
 use crate::collection::written_partition;
+use crate::leader::ShardCall;
 use crate::read::partition_key::partition_of;
 use crate::{Proxy, refuse};
 
@@ -87,6 +88,17 @@ fn positions(
     collection.shard_ids().zip(rows).filter(|(_, rows)| !rows.is_empty())
 }
 
+struct Write(WriteRequest);
+
+impl ShardCall for Write {
+    type Answer = WriteAck;
+
+    fn call<'a>(&'a self, _: ShardId, leader: &'a dyn Shard) -> BoxFuture<'a, Result<WriteAck, Error>> {
+        // A copy is a small part of what a write costs, and a leader that moves costs no client an error.
+        leader.write(self.0.clone())
+    }
+}
+
 impl Proxy {
     /// Writes to several shards at once; the latest timestamp. Each write is atomic, all together are not.
     pub(crate) async fn write(
@@ -101,8 +113,7 @@ impl Proxy {
     }
 
     async fn write_shard(&self, request: WriteRequest) -> Result<Timestamp, Error> {
-        let leader = self.parts.shards.leader(request.shard).await?;
-        let ack = leader.write(request).await?;
+        let ack = self.ask_leader(request.shard, &Write(request)).await?;
         self.parts.clock.observe(ack.timestamp);
         Ok(ack.timestamp)
     }

@@ -10,8 +10,8 @@ use redkite_types::{PrimaryKeys, Timestamp};
 use super::insert::{check_schema, mutated, refuse_namespace};
 use super::route::{Placement, Routed, split_batch, split_keys};
 use super::rows::SentRows;
-use crate::collection::check_collection_name;
 use crate::convert::keys;
+use crate::define::name;
 use crate::{Proxy, RequestContext, refuse};
 
 impl Proxy {
@@ -24,7 +24,7 @@ impl Proxy {
         context: RequestContext,
         request: UpsertRequest,
     ) -> Result<MutationResult, Error> {
-        check_collection_name(&request.collection_name)?;
+        name::collection(&request.collection_name)?;
         refuse_namespace(request.namespace.as_deref())?;
         if request.partial_update || !request.field_ops.is_empty() {
             return Err(refuse::unsupported("partial update"));
