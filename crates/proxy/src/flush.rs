@@ -147,8 +147,9 @@ impl Proxy {
     }
 }
 
+/// A shard without a checkpoint has never been written to, or not flushed yet.
 pub(crate) fn reached(metadata: &Metadata, shard: ShardId, goal: Timestamp) -> bool {
-    metadata.checkpoints.get(&shard).is_some_and(|checkpoint| checkpoint.timestamp >= goal)
+    metadata.checkpoints.get(&shard).map_or(Timestamp::ZERO, |checkpoint| checkpoint.timestamp) >= goal
 }
 
 /// Whether all of the segments have records, in whatever collection.
