@@ -32,8 +32,9 @@ use crate::plan::busy::Busy;
 use crate::plan::compaction;
 use crate::writer::WriteError;
 
-/// Most merges that one command promises; the rest is for the next one.
-const MAX_MERGES: u32 = 1000;
+/// Most merges that one command promises, so that the promise fits into a transaction; the rest is for
+/// the next one.
+const MAX_MERGES: u32 = 500;
 
 /// The data coordinator.
 #[derive(Debug)]

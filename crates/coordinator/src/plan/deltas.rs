@@ -11,6 +11,10 @@ use crate::command::millis;
 use crate::data::FoldSettings;
 use crate::step::Step;
 
+/// Segments of one fold: its result is one record, which must fit into a transaction. The deltas stay
+/// until the folds that follow have reached the others.
+const SEGMENTS_AT_ONCE: usize = 2000;
+
 /// A fold that is due.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fold {
@@ -67,7 +71,7 @@ fn needed_after(metadata: &Metadata, shard: ShardId) -> Option<Timestamp> {
         .min()
 }
 
-/// The folds that are due: per shard all its segments that lag, except those being compacted.
+/// The folds that are due: per shard its segments that lag, except those being compacted.
 pub(crate) fn folds(
     metadata: &Metadata,
     collection: CollectionId,
@@ -104,8 +108,8 @@ fn fold(metadata: &Metadata, shard: ShardId, deltas: &[DeltaFile], busy: &Busy) 
             && !busy.compacting.contains(&segment.id)
             && !busy.folding.contains(&segment.id)
     };
-    let segments: Vec<_> =
-        metadata.segments_of(shard.collection).filter(concerned).map(|segment| segment.id).collect();
+    let segments = metadata.segments_of(shard.collection).filter(concerned).map(|segment| segment.id);
+    let segments: Vec<_> = segments.take(SEGMENTS_AT_ONCE).collect();
     let rows = deltas.iter().map(|delta| delta.rows).sum();
     (!segments.is_empty()).then(|| Fold { shard, segments, deltas: deltas.to_vec(), rows })
 }

@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 
 use redkite_catalog::{
     DeletesFile, DeltaFile, HeldRecord, HeldSegment, IndexMethod, IndexSpec, LoadRecord, LoadScope,
-    ShardAssignment, ShardCheckpoint,
+    ShardAssignment, ShardCheckpoint, TaskKind, TaskRecord,
 };
 use redkite_runtime::units::Bytes;
-use redkite_types::{Epoch, Metric, NodeId, PartitionId, SegmentId, Timestamp};
+use redkite_types::{Epoch, Metric, NodeId, PartitionId, SegmentId, TaskId, Timestamp};
 
-use crate::data::CompactionSettings;
+use crate::data::{CompactionSettings, DataSettings, Merges};
+use crate::environment::IdPool;
 use crate::plan::busy::Busy;
+use crate::plan::work::{self, Avoid};
 use crate::plan::{compaction, deltas, index_files, serving, shards};
-use crate::testing::{COLLECTION, INDEX, Records, collection, indexes, segment, shard};
+use crate::testing::{COLLECTION, INDEX, Records, collection, hnsw, indexes, segment, shard};
 
 fn world() -> Records {
     let mut records = Records::default();
@@ -264,4 +266,77 @@ fn deltas_stay_while_a_flush_is_under_way() {
     let assignment = ShardAssignment { node: NodeId(1), epoch: Epoch(1) };
     records.put(&shard(0), &assignment);
     assert!(deltas::prune(&records.metadata, COLLECTION).is_empty());
+}
+
+#[test]
+fn work_is_spread_over_free_slots_and_kinds() {
+    let mut records = Records::default();
+    records.put(&COLLECTION, &collection(1, &[0, 1, 2]));
+    records.put(&COLLECTION, &indexes(hnsw()));
+    for id in 0..8 {
+        let large = segment(id, shard(0), 0, 5000 + id as u64, 900 * MIB);
+        records.put(&(COLLECTION, large.id), &large);
+        let small = segment(100 + id, shard(0), 1, 100, MIB);
+        records.put(&(COLLECTION, small.id), &small);
+    }
+    let settings = DataSettings::default();
+    let wanted = work::wanted(
+        &records.metadata,
+        COLLECTION,
+        &Merges::default(),
+        &Avoid::default(),
+        &settings,
+        Timestamp(1),
+    );
+    assert_eq!(wanted.len(), 9, "eight indexes and a merge");
+    let backlog = [(COLLECTION, wanted)].into();
+    let live = BTreeSet::from([NodeId(1), NodeId(2)]);
+    let mut ids = IdPool::new(1000, 100);
+    let mut give = |records: &mut Records| {
+        let chosen = work::schedule(&records.metadata, &backlog, &live, 2, &mut ids, Timestamp(1));
+        for (_, step) in &chosen {
+            assert!(records.apply(&step.txn));
+        }
+        chosen.len()
+    };
+    assert_eq!(give(&mut records), 4);
+    assert_eq!(give(&mut records), 0, "no slot is left");
+    let tasks: Vec<_> = records.metadata.tasks.values().collect();
+    for node in &live {
+        assert_eq!(tasks.iter().filter(|task| task.node == *node).count(), 2);
+    }
+    let merges = tasks.iter().filter(|task| matches!(task.kind, TaskKind::Compact { .. }));
+    assert_eq!(merges.count(), 1, "the merge is not kept waiting by the indexes");
+    let largest = tasks
+        .iter()
+        .any(|task| matches!(task.kind, TaskKind::BuildIndex { segment, .. } if segment == SegmentId(7)));
+    assert!(largest, "the largest segment gets its index first");
+}
+
+#[test]
+fn nothing_is_worked_on_twice() {
+    let mut records = Records::default();
+    records.put(&COLLECTION, &collection(1, &[0]));
+    records.put(&COLLECTION, &indexes(hnsw()));
+    for id in 0..5 {
+        let record = segment(id, shard(0), 0, 5000, MIB);
+        records.put(&(COLLECTION, record.id), &record);
+    }
+    let task = TaskRecord {
+        id: TaskId(1),
+        node: NodeId(1),
+        kind: TaskKind::Compact {
+            collection: COLLECTION,
+            partition: PartitionId(0),
+            shard: shard(0),
+            sources: (0..5).map(SegmentId).collect(),
+            target: SegmentId(50),
+        },
+        created_at: Timestamp(1),
+    };
+    records.put(&task.id, &task);
+    let (merges, avoid) = (Merges::default(), Avoid::default());
+    let settings = DataSettings::default();
+    let wanted = work::wanted(&records.metadata, COLLECTION, &merges, &avoid, &settings, Timestamp(1));
+    assert!(wanted.is_empty(), "{wanted:?}");
 }
