@@ -1,6 +1,7 @@
 //! Undeclared keys: what may be in `$meta`, and how are some of them cut out of it?
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 
 use redkite_service::Error;
@@ -72,6 +73,29 @@ pub(crate) fn project(json: &[u8], wanted: &[String]) -> Vec<u8> {
     }
     out.push(b'}');
     out
+}
+
+/// An object with the entries of both, the new one's where both have a key; values keep their spelling.
+pub(crate) fn merge(old: &[u8], new: &[u8]) -> Vec<u8> {
+    let (Some(old), Some(fresh)) = (Entries::new(old), Entries::new(new)) else {
+        return new.to_vec();
+    };
+    let replaced: HashSet<String> = fresh.filter_map(|(key, _)| name_of(key)).collect();
+    let kept = old.filter(|(key, _)| name_of(key).is_none_or(|name| !replaced.contains(&name)));
+    let mut out = vec![b'{'];
+    for (_, entry) in kept.chain(Entries::new(new).into_iter().flatten()) {
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.extend_from_slice(entry);
+    }
+    out.push(b'}');
+    out
+}
+
+/// The name that a key means as it is spelled in JSON, quotes included.
+fn name_of(spelled: &[u8]) -> Option<String> {
+    serde_json::from_slice(spelled).ok()
 }
 
 /// Whether a key as it is spelled in JSON, quotes included, means this name.
@@ -175,5 +199,14 @@ mod tests {
         assert_eq!(wanted(&["ba"]), r#"{"b\u0061": {"a": [1, "}"]}}"#);
         assert_eq!(wanted(&["c", "d", "x"]), r#"{"c": "\",","d":[{},[]]}"#);
         assert_eq!(wanted(&["nope"]), "{}");
+    }
+
+    #[test]
+    fn merged_objects_have_every_key_once() {
+        let merged = |old: &str, new: &str| String::from_utf8(merge(old.as_bytes(), new.as_bytes())).unwrap();
+        assert_eq!(merged(r#"{"a":1.0,"b":{"c":2}}"#, r#"{"b":3,"d":4}"#), r#"{"a":1.0,"b":3,"d":4}"#);
+        assert_eq!(merged("{}", r#"{"b":3}"#), r#"{"b":3}"#);
+        assert_eq!(merged(r#"{"b":3}"#, "{}"), r#"{"b":3}"#);
+        assert_eq!(merged(r#"{"\u0061":1}"#, r#"{"a":2}"#), r#"{"a":2}"#);
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod delete;
 pub(crate) mod insert;
+mod partial;
 pub(crate) mod route;
 pub(crate) mod rows;
 pub(crate) mod upsert;

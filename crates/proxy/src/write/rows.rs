@@ -88,7 +88,7 @@ impl<'a> SentRows<'a> {
 
     /// The rows as a batch of every stored field, with these keys instead of sent ones if given.
     pub(crate) fn into_batch(mut self, keys: Option<PrimaryKeys>) -> Result<Batch, Error> {
-        self.check_fields(keys.is_some())?;
+        self.check_fields(keys.is_some(), false)?;
         let key_position = self.key_position();
         let mut keys = keys.map(key_column);
         let mut columns = Vec::with_capacity(self.fields.len());
@@ -104,11 +104,21 @@ impl<'a> SentRows<'a> {
         Ok(Batch::new(columns))
     }
 
-    /// Every field that needs values has some, and nothing else was sent.
-    fn check_fields(&self, keys_given: bool) -> Result<(), Error> {
+    /// The fields of the schema and what was sent for each.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (&'a FieldSchema, Option<&FieldData>)> {
+        self.schema.fields.iter().zip(self.fields.iter().map(Option::as_ref))
+    }
+
+    /// The fields of the schema and what was sent for each.
+    pub(super) fn into_slots(self) -> impl Iterator<Item = (&'a FieldSchema, Option<FieldData>)> {
+        self.schema.fields.iter().zip(self.fields)
+    }
+
+    /// Every field that needs values has some, unless all rows exist already, and nothing else was sent.
+    pub(super) fn check_fields(&self, keys_given: bool, all_exist: bool) -> Result<(), Error> {
         let key_position = self.key_position();
         for (at, field) in self.schema.fields.iter().enumerate() {
-            let optional = field.nullable || field.default_value.is_some() || field.dynamic;
+            let optional = field.nullable || field.default_value.is_some() || field.dynamic || all_exist;
             let provided = self.fields[at].is_some() || (keys_given && at == key_position);
             if !provided && !optional {
                 return Err(refuse::invalid(format_args!(
@@ -152,7 +162,8 @@ pub(crate) fn generated_keys(data_type: DataType, first: i64, count: usize) -> P
     }
 }
 
-fn key_column(keys: PrimaryKeys) -> ColumnData {
+/// Keys as the values of a column.
+pub(super) fn key_column(keys: PrimaryKeys) -> ColumnData {
     match keys {
         PrimaryKeys::Int64(keys) => ColumnData::Int64(keys),
         PrimaryKeys::VarChar(keys) => ColumnData::VarChar(keys),
@@ -160,7 +171,7 @@ fn key_column(keys: PrimaryKeys) -> ColumnData {
 }
 
 /// `$meta` of rows without undeclared keys.
-fn empty_objects(field: &FieldSchema, rows: usize) -> Column {
+pub(super) fn empty_objects(field: &FieldSchema, rows: usize) -> Column {
     let objects: VarColumn = std::iter::repeat_n(b"{}", rows).collect();
     Column::new(field.id, ColumnData::Json(objects))
 }

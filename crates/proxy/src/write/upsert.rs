@@ -8,6 +8,7 @@ use redkite_service::{Error, WriteOp};
 use redkite_types::{PrimaryKeys, Timestamp};
 
 use super::insert::{check_schema, mutated, refuse_namespace};
+use super::partial::is_partial;
 use super::route::{Placement, Routed, split_batch, split_keys};
 use super::rows::SentRows;
 use crate::convert::keys;
@@ -26,25 +27,29 @@ impl Proxy {
     ) -> Result<MutationResult, Error> {
         name::collection(&request.collection_name)?;
         refuse_namespace(request.namespace.as_deref())?;
-        if request.partial_update || !request.field_ops.is_empty() {
-            return Err(refuse::unsupported("partial update"));
-        }
-        let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
-        check_schema(&collection, request.schema_timestamp)?;
-        let mut sent = SentRows::new(&collection, request.fields_data, request.num_rows)?;
+        let partial = is_partial(request.partial_update, &request.field_ops)?;
+        let target = self.readable(&context, &request.db_name, &request.collection_name).await?;
+        let collection = &target.record;
+        check_schema(collection, request.schema_timestamp)?;
+        let mut sent = SentRows::new(collection, request.fields_data, request.num_rows)?;
         let replaced = sent.take_keys()?;
         refuse_duplicates(&replaced)?;
         let auto_id = collection.schema.primary_key().auto_id;
-        let new = if auto_id { self.new_keys(&collection, sent.rows()).await? } else { replaced.clone() };
+        let new = if auto_id { self.new_keys(collection, sent.rows()).await? } else { replaced.clone() };
         let ids = keys::to_wire(new.clone());
-        let batch = sent.into_batch(Some(new))?;
-        let routed = split_batch(&collection, batch, Placement::of(&collection, &request.partition_name)?);
+        let batch = if partial {
+            let current = self.current_rows(&target, &sent, &replaced).await?;
+            sent.into_merged_batch(&replaced, new, &current)?
+        } else {
+            sent.into_batch(Some(new))?
+        };
+        let routed = split_batch(collection, batch, Placement::of(collection, &request.partition_name)?);
         let timestamp = match auto_id {
             false => {
                 let upserts = routed.into_iter().map(|(shard, batches)| (shard, WriteOp::Upsert(batches)));
-                self.write(&collection, upserts).await?
+                self.write(collection, upserts).await?
             }
-            true => self.rewrite(&collection, routed, replaced).await?,
+            true => self.rewrite(collection, routed, replaced).await?,
         };
         let rows = request.num_rows;
         Ok(MutationResult {

@@ -12,7 +12,7 @@ use redkite_proto::schema::{FieldData, IDs, LongArray, ScalarField, StringArray,
 use redkite_proxy::RequestContext;
 use redkite_query::reduce::RetrievePart;
 use redkite_service::{Consistency, Error, WriteOp};
-use redkite_types::{ColumnData, FieldId, Lsn, PrimaryKeyRef, PrimaryKeys, ShardId, Timestamp};
+use redkite_types::{Column, ColumnData, FieldId, Lsn, PrimaryKeyRef, PrimaryKeys, ShardId, Timestamp};
 
 use crate::world::{COLLECTION, PARTITION, World, collection, timestamp};
 
@@ -137,9 +137,46 @@ async fn upserts_replace_rows() {
     );
     let refused = world.proxy.upsert(context(), upsert(&[3, 3])).await.unwrap_err().to_string();
     assert_eq!(refused, "duplicate primary keys are not allowed in the same batch: invalid parameter");
-    let partial = UpsertRequest { partial_update: true, ..upsert(&[1]) };
-    let refused = world.proxy.upsert(context(), partial).await.unwrap_err();
-    assert!(matches!(refused, Error::NotSupported { .. }));
+}
+
+#[tokio::test]
+async fn partial_upserts_keep_what_was_not_sent() {
+    let world = World::new(1).await;
+    let partial = |keys: &[i64], fields: &[&str]| {
+        let mut request = UpsertRequest { partial_update: true, ..upsert(keys) };
+        request.fields_data.retain(|field| fields.contains(&field.field_name.as_str()));
+        request
+    };
+    let send = async |request| world.proxy.upsert(context(), request).await;
+    let refused = send(partial(&[3], &["id", "text"])).await.unwrap_err();
+    assert_eq!(refused, Error::CollectionNotLoaded { collection: "c".to_owned() });
+
+    world.load().await;
+    let current = |keys: &[i64]| RetrievePart {
+        ids: PrimaryKeys::Int64(keys.to_vec()),
+        timestamps: vec![Timestamp::ZERO; keys.len()],
+        columns: vec![Column::new(
+            FieldId(102),
+            ColumnData::FloatVector { dim: 2, values: vec![0.5; 2 * keys.len()] },
+        )],
+    };
+    world.shards.retrieve_answers.lock().extend([current(&[1, 3]), current(&[1])]);
+    send(partial(&[3, 1], &["id", "text"])).await.unwrap();
+    let written = world.shards.written();
+    let [(0, WriteOp::Upsert(batches))] = written.as_slice() else { panic!("an upsert: {written:?}") };
+    let batch = &batches[0].1;
+    assert_eq!(batch.columns[0].data, ColumnData::Int64(vec![3, 1]));
+    assert_eq!(batch.columns[1].data, ColumnData::VarChar(["3", "1"].into_iter().collect()));
+    assert_eq!(batch.columns[2].data, ColumnData::FloatVector { dim: 2, values: vec![0.5; 4] });
+    let asked = world.shards.retrieves.lock()[0].clone();
+    assert_eq!(
+        (asked.output.as_slice(), asked.consistency),
+        ([FieldId(102)].as_slice(), Consistency::Strong)
+    );
+    assert_eq!(asked.filter.as_ref().unwrap().primary_keys(), Some(PrimaryKeys::Int64(vec![1, 3])));
+
+    let refused = send(partial(&[3, 1], &["id", "text"])).await.unwrap_err().to_string();
+    assert_eq!(refused, "fieldSchema(vector) has no corresponding fieldData pass in: invalid parameter");
 }
 
 #[tokio::test]
