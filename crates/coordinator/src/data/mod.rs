@@ -1,7 +1,7 @@
 //! The data coordinator: index definitions, shard leaders, the life of segments.
 //!
-//! Commands are here; what follows from records by itself is planned in [`crate::plan`] and driven by
-//! [`crate::drive`].
+//! Commands are here; what follows from records by itself is planned in `plan` and driven by
+//! `drive`.
 
 mod index_definitions;
 mod merges;

@@ -1,6 +1,6 @@
 //! The query coordinator: load and release, placement of sealed segments, serving views.
 //!
-//! Commands change what should be loaded; [`crate::plan::serving`] makes the rest follow.
+//! Commands change what should be loaded; `plan::serving` makes the rest follow.
 
 mod load;
 mod release;
