@@ -20,9 +20,7 @@ use tracing::{error, info, warn};
 use super::ShardLeader;
 use super::state::{Generation, Sealing};
 use crate::Error;
-use crate::failpoint::{
-    AFTER_DATA_FILE, AFTER_DELTA_FILE, AFTER_TRUNCATE, BEFORE_COMMIT, BEFORE_TRUNCATE,
-};
+use crate::failpoint::{AFTER_DATA_FILE, AFTER_DELTA_FILE, AFTER_TRUNCATE, BEFORE_COMMIT, BEFORE_TRUNCATE};
 
 /// Files of a generation that are written.
 #[derive(Debug, Default)]

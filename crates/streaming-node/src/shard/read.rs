@@ -5,6 +5,7 @@
 //! does not hold a segment any more, or not yet, means that the view is about to change: the read waits
 //! for that and begins anew; the client sees an answer, not the move.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,7 +250,11 @@ fn choose(state: &State, scope: &Scope<'_>, attempt: usize) -> Choice {
     }
 }
 
-fn partitions(route: &Route, collection: &CollectionRecord, scope: &Scope<'_>) -> Result<Vec<PartitionId>> {
+fn partitions(
+    route: &Route,
+    collection: &CollectionRecord,
+    scope: &Scope<'_>,
+) -> Result<BTreeSet<PartitionId>> {
     if scope.partitions.is_empty() {
         let all = collection.partitions.iter().map(|partition| partition.id);
         return Ok(all.filter(|partition| route.wants(*partition)).collect());
@@ -262,13 +267,13 @@ fn partitions(route: &Route, collection: &CollectionRecord, scope: &Scope<'_>) -
             return Err(ServiceError::PartitionNotLoaded { partition: record.name.clone() });
         }
     }
-    Ok(scope.partitions.to_vec())
+    Ok(scope.partitions.iter().copied().collect())
 }
 
 fn gather(
     state: &State,
     replica: &ReplicaRoute,
-    partitions: &[PartitionId],
+    partitions: &BTreeSet<PartitionId>,
     scope: &Scope<'_>,
     collection: Arc<CollectionRecord>,
 ) -> Sources {

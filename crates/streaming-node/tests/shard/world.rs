@@ -192,7 +192,7 @@ impl World {
     }
 
     pub(crate) async fn flush(&self) -> Flushed {
-        let flushed = self.node.flush(SHARD).await.unwrap();
+        let flushed = patiently(async || self.node.flush(SHARD).await).await.unwrap();
         self.checkpoint_reaches(flushed.timestamp).await;
         flushed
     }
