@@ -16,6 +16,13 @@ pub(super) fn detected() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
 }
 
+#[inline(always)]
+unsafe fn sum_i32(sum: __m256i) -> i32 {
+    let half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
+    let quarter = _mm_add_epi32(half, _mm_shuffle_epi32::<0b0100_1110>(half));
+    _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32::<0b1011_0001>(quarter)))
+}
+
 impl Lanes for Avx2 {
     type Vector = __m256;
     const WIDTH: usize = 8;
@@ -80,11 +87,43 @@ impl CodeLanes for Avx2 {
         }
         let mut totals = [0; ROWS];
         for (total, sum) in totals.iter_mut().zip(sums) {
-            let half = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));
-            let quarter = _mm_add_epi32(half, _mm_shuffle_epi32::<0b0100_1110>(half));
-            *total = _mm_cvtsi128_si32(_mm_add_epi32(quarter, _mm_shuffle_epi32::<0b1011_0001>(quarter)));
+            *total = sum_i32(sum);
         }
         add_tail(query, rows, at, len, &mut totals);
+        totals
+    }
+
+    /// Products of 4-bit with 8-bit numbers are small enough for `maddubs`.
+    #[inline(always)]
+    unsafe fn dot_nibbles<const ROWS: usize>(
+        query: *const i8,
+        rows: [*const u8; ROWS],
+        len: usize,
+    ) -> [i32; ROWS] {
+        let (half, ones) = (_mm256_set1_epi8(0x0f), _mm256_set1_epi16(1));
+        let mut sums = [_mm256_setzero_si256(); ROWS];
+        let mut at = 0;
+        while at < len {
+            // The second half of a block of 64 bytes belongs to queries 32 further on.
+            let low_at = at / 64 * 128 + at % 64;
+            let low_query = _mm256_loadu_si256(query.add(low_at).cast());
+            let high_query = _mm256_loadu_si256(query.add(low_at + 64).cast());
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                let codes = _mm256_loadu_si256(row.add(at).cast());
+                let low = _mm256_and_si256(codes, half);
+                let high = _mm256_and_si256(_mm256_srli_epi16::<4>(codes), half);
+                let products = _mm256_add_epi16(
+                    _mm256_maddubs_epi16(low, low_query),
+                    _mm256_maddubs_epi16(high, high_query),
+                );
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(products, ones));
+            }
+            at += 32;
+        }
+        let mut totals = [0; ROWS];
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = sum_i32(sum);
+        }
         totals
     }
 }

@@ -90,6 +90,34 @@ impl CodeLanes for Avx512 {
         add_tail(query, rows, at, len, &mut totals);
         totals
     }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles<const ROWS: usize>(
+        query: *const i8,
+        rows: [*const u8; ROWS],
+        len: usize,
+    ) -> [i32; ROWS] {
+        let half = _mm512_set1_epi8(0x0f);
+        let mut sums = [_mm512_setzero_si512(); ROWS];
+        let mut at = 0;
+        while at < len {
+            let low_query = _mm512_loadu_si512(query.add(2 * at).cast());
+            let high_query = _mm512_loadu_si512(query.add(2 * at + 64).cast());
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                let codes = _mm512_loadu_si512(row.add(at).cast());
+                let low = _mm512_and_si512(codes, half);
+                let high = _mm512_and_si512(_mm512_srli_epi16::<4>(codes), half);
+                *sum = _mm512_dpbusd_epi32(*sum, low, low_query);
+                *sum = _mm512_dpbusd_epi32(*sum, high, high_query);
+            }
+            at += 64;
+        }
+        let mut totals = [0; ROWS];
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = _mm512_reduce_add_epi32(sum);
+        }
+        totals
+    }
 }
 
 super::lanes::kernels!(Isa::Avx512, Avx512, "avx512f,avx512bw,avx512vl,avx512vnni,avx2,fma");

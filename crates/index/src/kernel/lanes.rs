@@ -214,7 +214,7 @@ pub(super) unsafe fn many<L: Lanes, E: Element, T: Term>(
 macro_rules! kernels {
     ($isa:expr, $lanes:ty $(, $features:literal)?) => {
         use $crate::kernel::lanes::{Element, Product, SquaredDifference, Term, many, pair};
-        use $crate::kernel::codes::many_codes;
+        use $crate::kernel::codes::{Bytes, Nibbles, Width, many_codes};
         use $crate::kernel::{CodeKernels, Kernels, RowKernels};
 
         $(#[target_feature(enable = $features)])?
@@ -233,13 +233,13 @@ macro_rules! kernels {
         }
 
         $(#[target_feature(enable = $features)])?
-        unsafe fn code_block_inner(query: &[i8], rows: &[u8], out: &mut [i32]) {
-            many_codes::<$lanes>(query, rows, |number| number, out);
+        unsafe fn code_block_inner<W: Width>(query: &[i8], rows: &[u8], out: &mut [i32]) {
+            many_codes::<$lanes, W>(query, rows, |number| number, out);
         }
 
         $(#[target_feature(enable = $features)])?
-        unsafe fn code_gather_inner(query: &[i8], rows: &[u8], ids: &[u32], out: &mut [i32]) {
-            many_codes::<$lanes>(query, rows, |number| ids[number] as usize, out);
+        unsafe fn code_gather_inner<W: Width>(query: &[i8], rows: &[u8], ids: &[u32], out: &mut [i32]) {
+            many_codes::<$lanes, W>(query, rows, |number| ids[number] as usize, out);
         }
 
         fn score<E: Element, T: Term>(query: &[f32], row: &[E]) -> f32 {
@@ -263,14 +263,14 @@ macro_rules! kernels {
             unsafe { gather_inner::<E, T>(query, rows, ids, out) }
         }
 
-        fn code_block(query: &[i8], rows: &[u8], out: &mut [i32]) {
+        fn code_block<W: Width>(query: &[i8], rows: &[u8], out: &mut [i32]) {
             // SAFETY: the table is handed out on processors with the features only; lengths are checked.
-            unsafe { code_block_inner(query, rows, out) }
+            unsafe { code_block_inner::<W>(query, rows, out) }
         }
 
-        fn code_gather(query: &[i8], rows: &[u8], ids: &[u32], out: &mut [i32]) {
+        fn code_gather<W: Width>(query: &[i8], rows: &[u8], ids: &[u32], out: &mut [i32]) {
             // SAFETY: the table is handed out on processors with the features only; lengths are checked.
-            unsafe { code_gather_inner(query, rows, ids, out) }
+            unsafe { code_gather_inner::<W>(query, rows, ids, out) }
         }
 
         const fn row_kernels<E: Element>() -> RowKernels<E> {
@@ -290,7 +290,8 @@ macro_rules! kernels {
             f32: row_kernels(),
             f16: row_kernels(),
             bf16: row_kernels(),
-            codes: CodeKernels { dot_block: code_block, dot_gather: code_gather },
+            codes: CodeKernels { dot_block: code_block::<Bytes>, dot_gather: code_gather::<Bytes> },
+            nibbles: CodeKernels { dot_block: code_block::<Nibbles>, dot_gather: code_gather::<Nibbles> },
         };
     };
 }

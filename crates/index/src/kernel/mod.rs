@@ -28,7 +28,7 @@ use std::sync::OnceLock;
 
 use half::{bf16, f16};
 
-pub use codes::CODE_ALIGN;
+pub use codes::{CODE_ALIGN, NIBBLE_BLOCK};
 
 /// An instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +70,8 @@ pub struct RowKernels<E> {
     pub squared_l2_gather: Gather<f32, E, f32>,
 }
 
-/// Inner products of a signed 8-bit query with rows of unsigned 8-bit codes, exact in 32 bits for up to
-/// 65,000 dimensions. Rows have the length of the query.
+/// Inner products of a signed 8-bit query with rows of unsigned codes, exact in 32 bits for up to 65,000
+/// dimensions. Rows have the dimensions of the query.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeKernels {
     /// The products with `out.len()` rows that lie back to back.
@@ -93,6 +93,9 @@ pub struct Kernels {
     pub bf16: RowKernels<bf16>,
     /// Rows of 8-bit codes.
     pub codes: CodeKernels,
+    /// Rows of 4-bit codes, two to a byte in blocks of [`NIBBLE_BLOCK`] dimensions: byte `i` of a block holds
+    /// dimensions `i` (low half) and `i + 64`. Queries are whole blocks.
+    pub nibbles: CodeKernels,
 }
 
 impl Kernels {

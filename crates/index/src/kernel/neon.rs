@@ -95,6 +95,40 @@ impl CodeLanes for Neon {
         add_tail(query, rows, at, len, &mut totals);
         totals
     }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles<const ROWS: usize>(
+        query: *const i8,
+        rows: [*const u8; ROWS],
+        len: usize,
+    ) -> [i32; ROWS] {
+        let mut sums = [vdupq_n_s32(0); ROWS];
+        let mut at = 0;
+        while at < len {
+            let low_at = at / 64 * 128 + at % 64;
+            let (low_query, high_query) = (vld1q_s8(query.add(low_at)), vld1q_s8(query.add(low_at + 64)));
+            for (sum, row) in sums.iter_mut().zip(rows) {
+                let codes = vld1q_u8(row.add(at));
+                let low = vreinterpretq_s8_u8(vandq_u8(codes, vdupq_n_u8(0x0f)));
+                let high = vreinterpretq_s8_u8(vshrq_n_u8::<4>(codes));
+                // At most 4 · 15 · 128 in 16 bits.
+                let products = vmlal_s8(
+                    vmull_s8(vget_low_s8(low_query), vget_low_s8(low)),
+                    vget_low_s8(high_query),
+                    vget_low_s8(high),
+                );
+                *sum = vpadalq_s16(*sum, products);
+                let products = vmlal_high_s8(vmull_high_s8(low_query, low), high_query, high);
+                *sum = vpadalq_s16(*sum, products);
+            }
+            at += 16;
+        }
+        let mut totals = [0; ROWS];
+        for (total, sum) in totals.iter_mut().zip(sums) {
+            *total = vaddvq_s32(sum);
+        }
+        totals
+    }
 }
 
 super::lanes::kernels!(Isa::Neon, Neon, "neon");

@@ -68,6 +68,24 @@ impl CodeLanes for Portable {
         add_tail(query, rows, 0, len, &mut totals);
         totals
     }
+
+    #[inline(always)]
+    unsafe fn dot_nibbles<const ROWS: usize>(
+        query: *const i8,
+        rows: [*const u8; ROWS],
+        len: usize,
+    ) -> [i32; ROWS] {
+        let mut totals = [0; ROWS];
+        for at in 0..len {
+            let low_at = at / 64 * 128 + at % 64;
+            let (low_query, high_query) = (i32::from(*query.add(low_at)), i32::from(*query.add(low_at + 64)));
+            for (total, row) in totals.iter_mut().zip(rows) {
+                let codes = *row.add(at);
+                *total += low_query * i32::from(codes & 0x0f) + high_query * i32::from(codes >> 4);
+            }
+        }
+        totals
+    }
 }
 
 super::lanes::kernels!(Isa::Portable, Portable);

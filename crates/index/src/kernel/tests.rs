@@ -145,11 +145,37 @@ fn codes_are_exact() {
 }
 
 #[test]
+fn nibbles_are_exact() {
+    let mut rng = StdRng::seed_from_u64(9);
+    for dims in [128, 256, 384, 1024, 32_768] {
+        let query = Guarded::new(&(0..dims).map(|_| rng.random_range(-128..=127)).collect::<Vec<i8>>());
+        let rows = Guarded::new(&(0..dims / 2 * 7).map(|_| rng.random()).collect::<Vec<u8>>());
+        let (query, rows) = (query.slice(), rows.slice());
+        let code = |row: usize, dim: usize| {
+            let byte = rows[row * dims / 2 + dim / 128 * 64 + dim % 64];
+            i32::from(if dim % 128 < 64 { byte & 15 } else { byte >> 4 })
+        };
+        let expected: Vec<i32> =
+            (0..7).map(|row| (0..dims).map(|dim| i32::from(query[dim]) * code(row, dim)).sum()).collect();
+        for kernels in Kernels::available() {
+            let mut block = [0; 7];
+            (kernels.nibbles.dot_block)(query, rows, &mut block);
+            assert_eq!(block[..], expected[..], "{:?} {dims}", kernels.isa);
+            let mut gathered = [0; 5];
+            (kernels.nibbles.dot_gather)(query, rows, &[6, 1, 1, 0, 5], &mut gathered);
+            assert_eq!(gathered, [6, 1, 1, 0, 5].map(|row: usize| expected[row]), "{:?} {dims}", kernels.isa);
+        }
+    }
+}
+
+#[test]
 fn extreme_codes_do_not_saturate() {
     for kernels in Kernels::available() {
         let mut sums = [0; 2];
         (kernels.codes.dot_block)(&[-128; 64], &[255; 128], &mut sums);
         assert_eq!(sums, [-128 * 255 * 64; 2]);
+        (kernels.nibbles.dot_block)(&[-128; 128], &[255; 128], &mut sums);
+        assert_eq!(sums, [-128 * 15 * 128; 2]);
     }
 }
 

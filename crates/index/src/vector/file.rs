@@ -47,7 +47,7 @@ const MOST_HEADER: usize = 1 << 20;
 pub(crate) enum Section {
     /// f32 × rows: 1 / norm, for cosine.
     InverseNorms = 1,
-    /// u8 × rows × stride: 8-bit codes.
+    /// u8 × rows × stride: codes of 4 or 8 bits, rows padded to whole cache lines.
     Codes = 2,
     /// f32 × dim: what was subtracted before coding.
     CodeCentre = 3,
@@ -73,8 +73,9 @@ pub(crate) struct Meta {
     pub(crate) spec: VectorIndexSpec,
     pub(crate) rows: usize,
     pub(crate) dim: usize,
-    /// Size of one step of the 8-bit codes; none if the index has no codes.
-    pub(crate) code_step: Option<f32>,
+    /// The grid of the codes; none if the index has no codes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) codes: Option<CodesMeta>,
     /// HNSW: where a search starts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) entry: Option<u32>,
@@ -84,6 +85,15 @@ pub(crate) struct Meta {
     /// IVF: number of lists made.
     #[serde(default)]
     pub(crate) lists: usize,
+}
+
+/// The grid of codes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CodesMeta {
+    /// Bits of a code.
+    pub(crate) bits: u8,
+    /// Distance of neighbouring codes.
+    pub(crate) step: f32,
 }
 
 /// The values of a section before they are written.
@@ -297,6 +307,12 @@ impl File {
     /// The values of a section of this file.
     pub(crate) fn get<T: Pod>(&self, slice: &Slice<T>) -> &[T] {
         bytemuck::cast_slice(&(*self.bytes).as_ref()[slice.range.clone()])
+    }
+
+    /// Which sections there are and how long they are.
+    #[cfg(test)]
+    pub(crate) fn layout(&self) -> Vec<(u32, usize)> {
+        self.sections.iter().map(|entry| (entry.id, entry.range.len())).collect()
     }
 
     /// Compares the checksums of all sections.

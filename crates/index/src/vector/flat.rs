@@ -21,7 +21,7 @@ pub(crate) fn build(
         spec,
         rows: vectors.rows(),
         dim: vectors.dim(),
-        code_step: None,
+        codes: None,
         entry: None,
         top_level: 0,
         lists: 0,

@@ -8,14 +8,15 @@
 use redkite_types::Bitmap;
 
 use super::brute_force::{brute_force, check, number};
-use super::file::{File, Meta, Section, Slice, Values};
+use super::codes::Codes;
+use super::file::{CodesMeta, File, Meta, Section, Slice, Values};
 use super::flat::{build_inverse_norms, check_shape, open_inverse_norms, push_inverse_norms};
 use super::kmeans::Centres;
-use super::quantizer::{Quantizer, stride};
+use super::quantizer::{Quantizer, Width};
 use super::scorer::{CodeScorer, ExactScorer, Scorer};
 use super::{
     Artifact, BuildContext, Elements, Hit, IndexError, Metric, Scratch, SearchParams, TopK, VectorIndex,
-    VectorIndexKind, VectorIndexSpec, VectorsView,
+    VectorIndexSpec, VectorsView,
 };
 
 /// Rows scored between two looks at the result heap.
@@ -34,12 +35,12 @@ pub(crate) fn build(
     let owners = centres.assign(vectors, |row| row, rows, context);
     context.check()?;
     let (starts, list_rows) = group(&owners, lists);
-    let quantizer = coded.then(|| Quantizer::train(vectors, spec.metric));
+    let quantizer = coded.then(|| Quantizer::train(vectors, spec.metric, Width::Eight));
     let meta = Meta {
         spec,
         rows,
         dim: vectors.dim(),
-        code_step: quantizer.as_ref().map(Quantizer::step),
+        codes: quantizer.as_ref().map(CodesMeta::from),
         entry: None,
         top_level: 0,
         lists,
@@ -50,12 +51,8 @@ pub(crate) fn build(
     push_inverse_norms(&mut artifact, &build_inverse_norms(spec.metric, vectors, context));
     if let Some(quantizer) = quantizer {
         let codes = quantizer.encode(vectors, |place| list_rows[place] as usize, rows, context);
-        if spec.metric == Metric::L2 {
-            let terms = quantizer.pair_terms(&codes, vectors.dim(), context);
-            artifact.push(Section::CodeTerms, Values::F32(terms));
-        }
-        artifact.push(Section::CodeCentre, Values::F32(quantizer.centre().to_vec()));
-        artifact.push(Section::Codes, Values::U8(codes));
+        let terms = quantizer.pair_terms(&codes, vectors.dim(), context);
+        Codes::push(&mut artifact, &quantizer, codes, terms, spec.metric);
     }
     artifact.push(Section::ListRows, Values::U32(list_rows));
     Ok(artifact)
@@ -87,13 +84,6 @@ pub(crate) struct IvfIndex {
     codes: Option<Codes>,
 }
 
-#[derive(Debug)]
-struct Codes {
-    quantizer: Quantizer,
-    rows: Slice<u8>,
-    terms: Option<Slice<f32>>,
-}
-
 impl IvfIndex {
     pub(crate) fn open(file: File) -> Result<Self, IndexError> {
         let meta = file.meta();
@@ -101,24 +91,12 @@ impl IvfIndex {
             return Err(IndexError::Damaged { what: "number of lists", offset: 0 });
         }
         let values = |rows: usize, width: usize| rows.saturating_mul(width);
-        let codes = match (meta.spec.kind, meta.code_step) {
-            (VectorIndexKind::IvfSq8 { .. }, Some(step)) => {
-                let centre = file.get(&file.section::<f32>(Section::CodeCentre, meta.dim)?).to_vec();
-                let l2 = meta.spec.metric == Metric::L2;
-                Some(Codes {
-                    quantizer: Quantizer::from_parts(meta.spec.metric, centre, step),
-                    rows: file.section(Section::Codes, values(meta.rows, stride(meta.dim)))?,
-                    terms: l2.then(|| file.section(Section::CodeTerms, meta.rows)).transpose()?,
-                })
-            }
-            _ => None,
-        };
         Ok(Self {
             centroids: file.section(Section::Centroids, values(meta.lists, meta.dim))?,
             starts: file.section(Section::ListStarts, meta.lists + 1)?,
             rows: file.section(Section::ListRows, meta.rows)?,
             inverse_norms: open_inverse_norms(&file)?,
-            codes,
+            codes: Codes::open(&file)?,
             file,
         })
     }
@@ -242,10 +220,8 @@ impl VectorIndex for IvfIndex {
             }
             return Ok(top.into_hits());
         };
-        let terms = codes.terms.as_ref().map(|terms| self.file.get(terms));
         let Scratch { query_codes, products, .. } = scratch;
-        let code_rows = self.file.get(&codes.rows);
-        let mut scorer = codes.quantizer.aim(query, code_rows, terms, query_codes, products);
+        let mut scorer = codes.aim(&self.file, query, query_codes, products);
         let mut nearest = TopK::new(rescored(params.k), metric, None);
         for (probed, list) in lists.iter().enumerate() {
             if probed >= params.nprobe.max(1) && nearest.len() >= params.k {

@@ -8,6 +8,7 @@
 
 mod brute_force;
 mod build;
+mod codes;
 mod error;
 mod file;
 mod flat;

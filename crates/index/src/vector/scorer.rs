@@ -4,7 +4,7 @@ use redkite_types::Metric;
 
 use super::view::inverse_root;
 use super::{Elements, VectorsView};
-use crate::kernel::{Kernels, prefetch};
+use crate::kernel::{CodeKernels, Kernels, prefetch};
 
 /// Distances (smaller is nearer) from one query to chosen rows.
 pub(crate) trait Scorer {
@@ -133,41 +133,30 @@ fn pick<F>(l2: bool, yes: F, no: F) -> F {
     if l2 { yes } else { no }
 }
 
-/// Approximate distances, computed from 8-bit codes: `constant + terms[row] − factor · (query · codes[row] − bias)`.
+/// Approximate distances, computed from codes:
+/// `constant + terms[row] − factor · (2 · (query · codes[row]) − bias)`.
 #[derive(Debug)]
 pub(crate) struct CodeScorer<'a> {
-    /// Rows of `query.len()` codes.
     pub(crate) codes: &'a [u8],
+    /// Bytes of a code row.
+    pub(crate) stride: usize,
+    pub(crate) kernels: &'static CodeKernels,
     /// What a row adds by itself (its squared norm for L2); none where nothing is.
     pub(crate) terms: Option<&'a [f32]>,
     /// The query in 8 bits, padded like the rows.
     pub(crate) query: &'a [i8],
     pub(crate) factor: f32,
     pub(crate) constant: f32,
-    /// What the offset of the codes adds to every product.
+    /// What the offset of the codes adds to twice every product.
     pub(crate) bias: i32,
     /// Room for products.
     pub(crate) products: &'a mut Vec<i32>,
 }
 
-impl CodeScorer<'_> {
-    #[inline]
-    #[expect(clippy::cast_precision_loss, reason = "an approximation")]
-    fn finish(&self, row_of: impl Fn(usize) -> usize, out: &mut [f32]) {
-        for (out, product) in out.iter_mut().zip(self.products.iter()) {
-            *out = self.constant - self.factor * (*product - self.bias) as f32;
-        }
-        if let Some(terms) = self.terms {
-            out.iter_mut().enumerate().for_each(|(number, out)| *out += terms[row_of(number)]);
-        }
-    }
-}
-
 impl Scorer for CodeScorer<'_> {
     #[inline]
     fn prefetch(&self, row: u32) {
-        let stride = self.query.len();
-        prefetch(self.codes, (row as usize).wrapping_mul(stride), stride);
+        prefetch(self.codes, (row as usize).wrapping_mul(self.stride), self.stride);
         if let Some(terms) = self.terms {
             prefetch(terms, row as usize, 1);
         }
@@ -176,7 +165,12 @@ impl Scorer for CodeScorer<'_> {
     #[inline]
     fn distances(&mut self, rows: &[u32], out: &mut [f32]) {
         self.products.resize(out.len(), 0);
-        (Kernels::get().codes.dot_gather)(self.query, self.codes, rows, self.products);
-        self.finish(|number| rows[number] as usize, out);
+        (self.kernels.dot_gather)(self.query, self.codes, rows, self.products);
+        for (out, product) in out.iter_mut().zip(self.products.iter()) {
+            *out = self.constant - self.factor * (2 * *product - self.bias) as f32;
+        }
+        if let Some(terms) = self.terms {
+            out.iter_mut().zip(rows).for_each(|(out, row)| *out += terms[*row as usize]);
+        }
     }
 }

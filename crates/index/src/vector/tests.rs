@@ -483,6 +483,56 @@ fn cut_and_foreign_files_do_not_open() {
     open(Arc::new(Shifted(odd))).unwrap().verify().unwrap();
 }
 
+/// Small whole numbers, so that every processor computes the same.
+fn whole_numbers() -> Vec<f32> {
+    (0..40 * 32_u32).map(|place| (place.wrapping_mul(2_654_435_761) >> 24) as f32 - 128.0).collect()
+}
+
+const GOLDEN: [(&str, VectorIndexKind, Metric); 4] = [
+    ("v1_flat_cosine", VectorIndexKind::Flat, Metric::Cosine),
+    ("v1_ivf_flat_ip", VectorIndexKind::IvfFlat { nlist: 4 }, Metric::Ip),
+    ("v1_ivf_sq8_l2", VectorIndexKind::IvfSq8 { nlist: 4 }, Metric::L2),
+    ("v1_hnsw_l2", VectorIndexKind::Hnsw { m: 4, ef_construction: 40 }, Metric::L2),
+];
+
+fn golden_path(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/vector/golden")
+        .join(name)
+        .with_extension("rkvi")
+}
+
+/// Files of version 1 open for ever, and what is built today is laid out like them.
+#[test]
+fn version_1_is_golden() {
+    let values = whole_numbers();
+    let vectors = view(32, &values);
+    for (name, kind, metric) in GOLDEN {
+        let golden = std::fs::read(golden_path(name)).unwrap();
+        let fresh = build_bytes(spec(kind, metric), vectors);
+        let layout = |bytes: &[u8]| file::File::open(Arc::new(bytes.to_vec())).unwrap().layout();
+        assert_eq!(layout(&golden), layout(&fresh), "{name}: a new layout takes a new version");
+        let index = open(Arc::new(golden)).unwrap();
+        index.verify().unwrap();
+        assert_eq!(*index.spec(), spec(kind, metric));
+        let params = SearchParams { k: 5, ef: 40, nprobe: 4, range: None };
+        for query in values.chunks(32) {
+            let hits = index.search(vectors, query, &params, None, &mut Scratch::default()).unwrap();
+            assert_eq!(hits, exact(vectors, query, metric, &params, None), "{name}");
+        }
+    }
+}
+
+/// Run by hand when a new version of the format gets its files.
+#[test]
+#[ignore = "writes the golden files"]
+fn write_golden_files() {
+    let values = whole_numbers();
+    for (name, kind, metric) in GOLDEN {
+        std::fs::write(golden_path(name), build_bytes(spec(kind, metric), view(32, &values))).unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -2,28 +2,25 @@
 //!
 //! Levels are drawn before anything is inserted, so that all arrays have their final size, and rows go in by
 //! falling level, at random within a level: the entry point is there first and upper levels are complete
-//! when most rows arrive. Candidates are compared by 8-bit codes; a check on the finished graph decides
-//! whether codes are good enough for this data, and if not it is built again from the vectors.
+//! when most rows arrive. Rows are compared by codes where codes tell them apart, see [`choose_codes`].
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
-use redkite_types::Metric;
 
+use super::coding::choose_codes;
 use super::links::{GrowingGraph, Layout, MOST_LEVELS, NONE};
 use super::prune::{Chooser, RowScorer};
 use super::rows::{CodeRowScorer, CodeRows, ExactRowScorer};
 use super::walk::{Front, descend, walk};
 use crate::vector::brute_force::number;
+use crate::vector::codes::Codes;
 use crate::vector::file::{Meta, Section, Values};
 use crate::vector::flat::{build_inverse_norms, push_inverse_norms};
-use crate::vector::quantizer::Quantizer;
 use crate::vector::{Artifact, BuildContext, IndexError, Scratch, VectorIndexSpec, VectorsView};
 
-/// Below this dimension codes save little and lose much.
-const LEAST_CODED_DIM: usize = 32;
 /// Rows a thread inserts between two looks at the cancel flag.
 const ROWS_PER_TURN: usize = 64;
 
@@ -36,30 +33,25 @@ pub(crate) fn build(
 ) -> Result<Artifact, IndexError> {
     let norms = build_inverse_norms(spec.metric, vectors, context);
     let plan = Plan::draw(vectors.rows(), m, ef_construction, context.seed);
-    let mut meta = Meta {
+    let coded = choose_codes(vectors, spec.metric, norms.as_deref(), context)?;
+    let meta = Meta {
         spec,
         rows: vectors.rows(),
         dim: vectors.dim(),
-        code_step: None,
+        codes: coded.as_ref().map(|(quantizer, _)| quantizer.into()),
         entry: plan.order.first().copied(),
         top_level: plan.top_level,
         lists: 0,
     };
-    if vectors.dim() >= LEAST_CODED_DIM && vectors.rows() > 0 {
-        let quantizer = Quantizer::train(vectors, spec.metric);
-        let rows = CodeRows::new(&quantizer, vectors, context);
-        let graph = plan.insert_all(|| CodeRowScorer::new(&rows), context)?;
-        meta.code_step = Some(quantizer.step());
-        let mut artifact = artifact(meta, graph, &norms);
-        artifact.push(Section::CodeCentre, Values::F32(quantizer.centre().to_vec()));
-        artifact.push(Section::Codes, Values::U8(rows.codes));
-        if spec.metric == Metric::L2 {
-            artifact.push(Section::CodeTerms, Values::F32(rows.terms));
-        }
-        return Ok(artifact);
-    }
-    let graph = plan.insert_all(|| ExactRowScorer::new(vectors, spec.metric, norms.as_deref()), context)?;
-    Ok(artifact(meta, graph, &norms))
+    let Some((quantizer, codes)) = coded else {
+        let scorer = || ExactRowScorer::new(vectors, spec.metric, norms.as_deref());
+        return Ok(artifact(meta, plan.insert_all(scorer, context)?, &norms));
+    };
+    let rows = CodeRows::new(&quantizer, vectors, codes, context);
+    let graph = plan.insert_all(|| CodeRowScorer::new(&rows), context)?;
+    let mut artifact = artifact(meta, graph, &norms);
+    Codes::push(&mut artifact, &quantizer, rows.codes, rows.terms, spec.metric);
+    Ok(artifact)
 }
 
 fn artifact(meta: Meta, graph: GrowingGraph, norms: &Option<Vec<f32>>) -> Artifact {

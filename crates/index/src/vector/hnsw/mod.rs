@@ -2,6 +2,7 @@
 
 mod beam;
 mod build;
+mod coding;
 mod links;
 mod prune;
 mod rows;
@@ -14,13 +15,12 @@ pub(crate) use beam::Beam;
 pub(crate) use build::build;
 
 use super::brute_force::check;
+use super::codes::Codes;
 use super::file::{File, Section, Slice};
 use super::flat::{check_shape, open_inverse_norms};
-use super::quantizer::{Quantizer, stride};
 use super::scorer::ExactScorer;
 use super::{
-    Hit, IndexError, Metric, Scratch, SearchParams, VectorIndex, VectorIndexKind, VectorIndexSpec,
-    VectorsView,
+    Hit, IndexError, Scratch, SearchParams, VectorIndex, VectorIndexKind, VectorIndexSpec, VectorsView,
 };
 use links::StoredGraph;
 use search::Search;
@@ -36,13 +36,6 @@ pub(crate) struct HnswIndex {
     upper: Slice<u32>,
     inverse_norms: Option<Slice<f32>>,
     codes: Option<Codes>,
-}
-
-#[derive(Debug)]
-struct Codes {
-    quantizer: Quantizer,
-    rows: Slice<u8>,
-    terms: Option<Slice<f32>>,
 }
 
 impl HnswIndex {
@@ -77,23 +70,6 @@ impl HnswIndex {
     }
 }
 
-impl Codes {
-    fn open(file: &File) -> Result<Option<Self>, IndexError> {
-        let meta = file.meta();
-        let Some(step) = meta.code_step else { return Ok(None) };
-        let metric = meta.spec.metric;
-        let centre = file.get(&file.section::<f32>(Section::CodeCentre, meta.dim)?).to_vec();
-        let bytes = meta.rows.saturating_mul(stride(meta.dim));
-        let terms =
-            (metric == Metric::L2).then(|| file.section(Section::CodeTerms, meta.rows)).transpose()?;
-        Ok(Some(Self {
-            quantizer: Quantizer::from_parts(metric, centre, step),
-            rows: file.section(Section::Codes, bytes)?,
-            terms,
-        }))
-    }
-}
-
 impl VectorIndex for HnswIndex {
     fn search(
         &self,
@@ -123,9 +99,7 @@ impl VectorIndex for HnswIndex {
         let mut front = Front { visited, beam, batch, distances };
         match &self.codes {
             Some(codes) => {
-                let terms = codes.terms.as_ref().map(|terms| self.file.get(terms));
-                let rows = self.file.get(&codes.rows);
-                let mut scorer = codes.quantizer.aim(query, rows, terms, query_codes, products);
+                let mut scorer = codes.aim(&self.file, query, query_codes, products);
                 search.run(&mut scorer, true, &mut front, bridges)
             }
             None => {

@@ -3,36 +3,39 @@
 use redkite_types::Metric;
 
 use super::prune::RowScorer;
-use crate::kernel::{Kernels, prefetch};
+use crate::kernel::{CodeKernels, prefetch};
 use crate::vector::VectorsView;
 use crate::vector::build::BuildContext;
-use crate::vector::quantizer::{Quantizer, stride};
+use crate::vector::quantizer::{Quantizer, Width};
 use crate::vector::scorer::{ExactScorer, Scorer};
 
 /// What comparing code rows with each other needs.
 #[derive(Debug)]
 pub(crate) struct CodeRows {
-    pub(crate) codes: Vec<u8>,
-    pub(crate) terms: Vec<f32>,
-    /// 128 times the sum of each row's signed codes.
-    biases: Vec<i32>,
+    width: Width,
+    dim: usize,
     stride: usize,
+    pub(crate) codes: Vec<u8>,
+    /// What each row adds to a distance by itself, and to products as a query.
+    pub(crate) terms: Vec<(f32, i32)>,
     factor: f32,
 }
 
 impl CodeRows {
-    pub(crate) fn new(quantizer: &Quantizer, vectors: VectorsView<'_>, context: &BuildContext<'_>) -> Self {
-        let stride = stride(vectors.dim());
-        let codes = quantizer.encode(vectors, |row| row, vectors.rows(), context);
-        let terms = quantizer.pair_terms(&codes, vectors.dim(), context);
-        let mut biases = vec![0; vectors.rows()];
-        context.fill(&mut biases, 1024, |piece, biases| {
-            for (row, bias) in (piece * 1024..).zip(biases) {
-                let codes = &codes[row * stride..(row + 1) * stride];
-                *bias = 128 * codes.iter().map(|code| i32::from(*code) - 128).sum::<i32>();
-            }
-        });
-        Self { codes, terms, biases, stride, factor: quantizer.pair_factor() }
+    pub(crate) fn new(
+        quantizer: &Quantizer,
+        vectors: VectorsView<'_>,
+        codes: Vec<u8>,
+        context: &BuildContext<'_>,
+    ) -> Self {
+        Self {
+            width: quantizer.width,
+            dim: vectors.dim(),
+            stride: quantizer.width.stride(vectors.dim()),
+            terms: quantizer.pair_terms(&codes, vectors.dim(), context),
+            codes,
+            factor: quantizer.pair_factor(),
+        }
     }
 }
 
@@ -40,6 +43,7 @@ impl CodeRows {
 #[derive(Debug)]
 pub(crate) struct CodeRowScorer<'a> {
     rows: &'a CodeRows,
+    kernels: &'static CodeKernels,
     query: Vec<i8>,
     query_term: f32,
     query_bias: i32,
@@ -48,7 +52,14 @@ pub(crate) struct CodeRowScorer<'a> {
 
 impl<'a> CodeRowScorer<'a> {
     pub(crate) fn new(rows: &'a CodeRows) -> Self {
-        Self { query: vec![0; rows.stride], rows, query_term: 0.0, query_bias: 0, products: Vec::new() }
+        Self {
+            kernels: rows.width.kernels(),
+            query: vec![0; rows.width.padded(rows.dim)],
+            rows,
+            query_term: 0.0,
+            query_bias: 0,
+            products: Vec::new(),
+        }
     }
 }
 
@@ -59,13 +70,12 @@ impl Scorer for CodeRowScorer<'_> {
     }
 
     #[inline]
-    #[expect(clippy::cast_precision_loss, reason = "an approximation")]
     fn distances(&mut self, rows: &[u32], out: &mut [f32]) {
         self.products.resize(out.len(), 0);
-        (Kernels::get().codes.dot_gather)(&self.query, &self.rows.codes, rows, &mut self.products);
+        (self.kernels.dot_gather)(&self.query, &self.rows.codes, rows, &mut self.products);
         for ((out, product), row) in out.iter_mut().zip(&self.products).zip(rows) {
-            let product = (*product - self.query_bias) as f32;
-            *out = self.query_term + self.rows.terms[*row as usize] - self.rows.factor * product;
+            let product = (2 * *product - self.query_bias) as f32;
+            *out = self.query_term + self.rows.terms[*row as usize].0 - self.rows.factor * product;
         }
     }
 }
@@ -74,9 +84,8 @@ impl RowScorer for CodeRowScorer<'_> {
     fn aim(&mut self, row: u32) {
         let row = row as usize;
         let codes = &self.rows.codes[row * self.rows.stride..(row + 1) * self.rows.stride];
-        self.query.iter_mut().zip(codes).for_each(|(query, code)| *query = (*code ^ 0x80).cast_signed());
-        self.query_term = self.rows.terms[row];
-        self.query_bias = self.rows.biases[row];
+        self.rows.width.signed(codes, self.rows.dim, &mut self.query);
+        (self.query_term, self.query_bias) = self.rows.terms[row];
     }
 }
 
