@@ -267,7 +267,7 @@ async fn limits() {
     client.ok(partition("q", true)).await;
     let (code, message) = client.refused(partition("r", true)).await;
     assert_eq!(code, Code::InvalidParameter);
-    assert_eq!(message, "partition number (4) exceeds max configuration (3), collection: c");
+    assert_eq!(message, "partition number (3) exceeds max configuration (3), collection: c");
 }
 
 #[tokio::test]

@@ -7,13 +7,9 @@ use redkite_types::FieldSchema;
 use super::property::boolean;
 use crate::refuse;
 
-/// The replicas meant by a request.
-pub(crate) fn replicas(wanted: i32) -> Result<u32, Error> {
-    match u32::try_from(wanted) {
-        Ok(0) => Ok(1),
-        Ok(count) => Ok(count),
-        Err(_) => Err(refuse::invalid(format_args!("invalid replica number: {wanted}"))),
-    }
+/// The replicas meant by a request; anything less than one means one.
+pub(crate) fn replicas(wanted: i32) -> u32 {
+    u32::try_from(wanted).unwrap_or_default().max(1)
 }
 
 /// Checks the fields to load: those that reads depend on must be among them. Which fields are loaded

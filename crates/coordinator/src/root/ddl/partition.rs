@@ -27,7 +27,7 @@ pub(super) fn create(
     if collection.partitions.len() >= settings.max_partition_num {
         return Err(Error::invalid(format!(
             "partition number ({}) exceeds max configuration ({}), collection: {}",
-            collection.partitions.len() + 1,
+            collection.partitions.len(),
             settings.max_partition_num,
             collection.name
         )));

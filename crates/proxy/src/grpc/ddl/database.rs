@@ -41,7 +41,8 @@ impl Proxy {
         match (request.properties.is_empty(), request.delete_keys.is_empty()) {
             (true, true) => {
                 return Err(refuse::invalid(
-                    "alter database requires either properties or deletekeys to modify or delete keys, both cannot be empty",
+                    "alter database with empty properties and delete keys, expected to set either properties \
+                     or delete keys",
                 ));
             }
             (false, false) => {

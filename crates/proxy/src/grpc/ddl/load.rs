@@ -58,7 +58,7 @@ impl Proxy {
         scope: LoadScope,
         replicas: i32,
     ) -> Result<Status, Error> {
-        let replicas = define::load::replicas(replicas)?;
+        let replicas = define::load::replicas(replicas);
         let id = self.request_id().await?;
         self.acknowledge(self.parts.query.load(id, collection.id, scope, replicas).await?).await
     }
@@ -83,7 +83,9 @@ impl Proxy {
         refuse_with_key(&collection, "release partitions")?;
         let partitions = self.partitions(&collection, &request.partition_names).await?;
         if partitions.is_empty() {
-            return Err(refuse::invalid("partition names cannot be empty"));
+            return Err(Error::invalid(
+                "invalid parameter[expected=any partition][actual=empty partition list]",
+            ));
         }
         self.release(&collection, partitions).await
     }
