@@ -41,6 +41,8 @@ pub(crate) struct Shards {
     pub(crate) search_answers: Mutex<VecDeque<Result<SearchPart, Error>>>,
     pub(crate) retrieve_answers: Mutex<VecDeque<RetrievePart>>,
     pub(crate) counts: Mutex<VecDeque<u64>>,
+    /// Up to where flushes go, if not to the shard's own timestamp.
+    pub(crate) flushed_through: Mutex<Option<Timestamp>>,
 }
 
 impl Shards {
@@ -94,7 +96,8 @@ impl Shard for Shards {
 
     async fn flush(&self, shard: ShardId) -> Result<Flushed, Error> {
         let segments = vec![SegmentId(i64::from(shard.ordinal) + 500)];
-        Ok(Flushed { segments, timestamp: timestamp(shard.ordinal) })
+        let through = *self.flushed_through.lock();
+        Ok(Flushed { segments, timestamp: through.unwrap_or_else(|| timestamp(shard.ordinal)) })
     }
 
     async fn deletes_after(&self, _: ShardId, _: Timestamp) -> Result<DeleteBatch, Error> {

@@ -270,3 +270,17 @@ async fn a_flush_is_done_when_every_shard_has_reached_its_own_point() {
     reach(0).await;
     assert!(flushed().await);
 }
+
+#[tokio::test]
+async fn a_shard_without_writes_is_flushed() {
+    let world = World::new(1).await;
+    *world.shards.flushed_through.lock() = Some(Timestamp::ZERO);
+    let request = FlushRequest { collection_names: vec!["c".to_owned()], ..FlushRequest::default() };
+    let begun = world.proxy.flush(context(), request).await.unwrap();
+    let state = GetFlushStateRequest {
+        flush_ts: begun.coll_flush_ts["c"],
+        collection_name: "c".to_owned(),
+        ..GetFlushStateRequest::default()
+    };
+    assert!(world.proxy.get_flush_state(context(), state).await.unwrap().flushed);
+}
