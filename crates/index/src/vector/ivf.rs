@@ -5,6 +5,8 @@
 //! largest thing there is. IVF_SQ8 adds 8-bit codes in list order, a quarter of the vectors, and scores the
 //! best rows again from the vectors.
 
+use std::ops::Range;
+
 use redkite_types::Bitmap;
 
 use super::brute_force::{brute_force, check, number};
@@ -12,6 +14,7 @@ use super::codes::Codes;
 use super::file::{CodesMeta, File, Meta, Section, Slice, Values};
 use super::flat::{build_inverse_norms, check_shape, open_inverse_norms, push_inverse_norms};
 use super::kmeans::Centres;
+use super::order::{key, key_row};
 use super::quantizer::{Quantizer, Width};
 use super::scorer::{CodeScorer, ExactScorer, Scorer};
 use super::{
@@ -101,22 +104,40 @@ impl IvfIndex {
         })
     }
 
-    /// All lists, nearest first.
-    fn ranked_lists(&self, query: &[f32]) -> Vec<Hit> {
-        let metric = if self.spec().metric == Metric::L2 { Metric::L2 } else { Metric::Ip };
-        let lists = self.file.meta().lists;
-        let mut top = TopK::new(lists, metric, None);
-        if let Some(centres) = VectorsView::new(self.dim(), Elements::F32(self.file.get(&self.centroids))) {
-            let scorer = ExactScorer::new(centres, metric, None, query);
-            let mut distances = vec![0.0; lists];
-            scorer.block(0, &mut distances);
-            (0..).zip(distances).for_each(|(list, distance)| top.push_distance(list, distance));
+    /// Scans the nearest `nprobe` lists, and further ones while fewer than `k` rows are held. `scan` returns
+    /// how many are.
+    fn probe(&self, query: &[f32], params: &SearchParams, mut scan: impl FnMut(Range<usize>) -> usize) {
+        let mut lists = self.lists_by_distance(query);
+        if lists.is_empty() {
+            return;
         }
-        top.into_hits()
+        let nprobe = params.nprobe.clamp(1, lists.len());
+        lists.select_nth_unstable(nprobe - 1);
+        let (near, far) = lists.split_at_mut(nprobe);
+        near.sort_unstable();
+        let mut held = 0;
+        near.iter().for_each(|list| held = scan(self.places(key_row(*list))));
+        if held < params.k {
+            far.sort_unstable();
+            let mut far = far.iter();
+            while let Some(list) = far.next().filter(|_| held < params.k) {
+                held = scan(self.places(key_row(*list)));
+            }
+        }
+    }
+
+    /// A key of distance and number for every list.
+    fn lists_by_distance(&self, query: &[f32]) -> Vec<u64> {
+        let metric = if self.spec().metric == Metric::L2 { Metric::L2 } else { Metric::Ip };
+        let mut distances = vec![0.0; self.file.meta().lists];
+        if let Some(centres) = VectorsView::new(self.dim(), Elements::F32(self.file.get(&self.centroids))) {
+            ExactScorer::new(centres, metric, None, query).block(0, &mut distances);
+        }
+        (0..).zip(distances).map(|(list, distance)| key(distance, list)).collect()
     }
 
     /// The places of a list in the section of rows; empty if the file is damaged there.
-    fn places(&self, list: u32) -> std::ops::Range<usize> {
+    fn places(&self, list: u32) -> Range<usize> {
         let starts = self.file.get(&self.starts);
         let (start, end) = (starts[list as usize] as usize, starts[list as usize + 1] as usize);
         if start <= end && end <= self.rows() { start..end } else { 0..0 }
@@ -143,7 +164,7 @@ struct Scan<'a> {
 
 impl Scan<'_> {
     /// Finds the next places that pass.
-    fn select(&mut self, places: std::ops::Range<usize>) {
+    fn select(&mut self, places: Range<usize>) {
         self.places.clear();
         self.passing.clear();
         for place in places {
@@ -158,7 +179,7 @@ impl Scan<'_> {
     }
 
     /// Scores a list from the vectors.
-    fn exact(&mut self, places: std::ops::Range<usize>, scorer: &ExactScorer<'_>, top: &mut TopK) {
+    fn exact(&mut self, places: Range<usize>, scorer: &ExactScorer<'_>, top: &mut TopK) {
         for start in places.clone().step_by(BLOCK_ROWS) {
             self.select(start..(start + BLOCK_ROWS).min(places.end));
             scorer.gather(&self.passing, &mut self.distances);
@@ -167,7 +188,7 @@ impl Scan<'_> {
     }
 
     /// Scores a list by its codes.
-    fn coded(&mut self, places: std::ops::Range<usize>, scorer: &mut CodeScorer<'_>, top: &mut TopK) {
+    fn coded(&mut self, places: Range<usize>, scorer: &mut CodeScorer<'_>, top: &mut TopK) {
         for start in places.clone().step_by(BLOCK_ROWS) {
             self.select(start..(start + BLOCK_ROWS).min(places.end));
             scorer.distances(&self.places, &mut self.distances);
@@ -208,27 +229,21 @@ impl VectorIndex for IvfIndex {
             passing: Vec::new(),
             distances: Vec::new(),
         };
-        let lists = self.ranked_lists(query);
         // Approximate distances cannot tell whether a row lies inside a range.
-        let codes = self.codes.as_ref().filter(|_| params.range.is_none());
-        let Some(codes) = codes else {
-            for (probed, list) in lists.iter().enumerate() {
-                if probed >= params.nprobe.max(1) && top.len() >= params.k {
-                    break;
-                }
-                scan.exact(self.places(list.row), &exact, &mut top);
-            }
+        let Some(codes) = self.codes.as_ref().filter(|_| params.range.is_none()) else {
+            self.probe(query, params, |places| {
+                scan.exact(places, &exact, &mut top);
+                top.len()
+            });
             return Ok(top.into_hits());
         };
         let Scratch { query_codes, products, .. } = scratch;
         let mut scorer = codes.aim(&self.file, query, query_codes, products);
-        let mut nearest = TopK::new(rescored(params.k), metric, None);
-        for (probed, list) in lists.iter().enumerate() {
-            if probed >= params.nprobe.max(1) && nearest.len() >= params.k {
-                break;
-            }
-            scan.coded(self.places(list.row), &mut scorer, &mut nearest);
-        }
+        let mut nearest = TopK::new(rescored(params.k), Metric::L2, None);
+        self.probe(query, params, |places| {
+            scan.coded(places, &mut scorer, &mut nearest);
+            nearest.len()
+        });
         let rows: Vec<u32> = nearest.into_hits().iter().map(|hit| hit.row).collect();
         let mut distances = vec![0.0; rows.len()];
         exact.distances(&rows, &mut distances);
