@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use redkite_catalog::DeltaFile;
 use redkite_runtime::units::Bytes;
@@ -9,7 +10,7 @@ use redkite_service::{Consistency, Shard, WriteOp};
 use redkite_streaming_node::StreamingNodeSettings;
 use redkite_types::{Epoch, NodeId, PartitionId};
 
-use crate::world::{PARTITION, SHARD, World, all, collection, count, rows, settings};
+use crate::world::{PARTITION, SHARD, World, all, collection, count, rows, settings, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_records_segments_and_deletes_and_cuts_the_log() {
@@ -164,6 +165,40 @@ async fn a_deposed_leader_records_nothing() {
     world.checkpoint_reaches(flushed.timestamp).await;
     assert_eq!(world.ground.flushed(SHARD).len(), 1, "only one leader recorded the row");
     assert_eq!(count(&second).await.unwrap(), 1);
+    second.stop().await;
+    world.stop().await;
+}
+
+/// The old leader is hung: it does not know that it is deposed. Its flush must fail by what the metastore
+/// says, not by its own good behaviour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_does_not_know_it_is_deposed_records_nothing() {
+    let world = World::new(settings()).await;
+    let (hung, following) = world.second_that_can_hang(NodeId(3)).await;
+    world.assign(NodeId(3), Epoch(2)).await;
+    write(&hung, WriteOp::Insert(vec![(PARTITION, rows(&[1], 1))])).await.unwrap();
+    world.ground.store.full.store(true, Ordering::SeqCst);
+    hung.flush(SHARD).await.unwrap();
+
+    following.stop(Duration::from_secs(5)).await;
+    let second = world.second(NodeId(2));
+    world.assign(NodeId(2), Epoch(3)).await;
+    assert_eq!(count(&second).await.unwrap(), 1);
+    world.ground.store.full.store(false, Ordering::SeqCst);
+    let refused = async {
+        while !hung.health().iter().any(|shard| shard.problem.as_ref().is_some_and(|p| p.contains("fenced")))
+        {
+            assert!(world.ground.flushed(SHARD).is_empty(), "a deposed leader recorded a segment");
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), refused).await.unwrap();
+    assert!(world.ground.flushed(SHARD).is_empty());
+    let flushed = second.flush(SHARD).await.unwrap();
+    world.checkpoint_reaches(flushed.timestamp).await;
+    assert_eq!(world.ground.flushed(SHARD).len(), 1);
+    assert_eq!(count(&second).await.unwrap(), 1);
+    hung.stop().await;
     second.stop().await;
     world.stop().await;
 }

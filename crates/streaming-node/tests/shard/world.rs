@@ -148,6 +148,16 @@ impl World {
         start(&self.ground, &self.logs, &self.holder, self.settings.clone(), node, &self.tasks)
     }
 
+    /// Another node whose copy of the records stands still once the returned tasks are stopped: a hung
+    /// process, as far as it knows what has changed.
+    pub(crate) async fn second_that_can_hang(&self, node: NodeId) -> (Arc<StreamingNode>, Tasks) {
+        let following = Tasks::new("following");
+        let view = MetadataView::start(self.kv.clone(), &following).await.unwrap();
+        let ground = Ground { view, ..self.ground.clone() };
+        let node = start(&ground, &self.logs, &self.holder, self.settings.clone(), node, &self.tasks);
+        (node, following)
+    }
+
     /// Stops everything and starts it again from the directory.
     pub(crate) async fn restart(self) -> Self {
         self.stop().await;
