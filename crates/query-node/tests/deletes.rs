@@ -43,9 +43,10 @@ const KEY: FieldId = FieldId(100);
 const SEALED: Timestamp = Timestamp(10);
 const DELETED: Timestamp = Timestamp(20);
 
-/// Moments at which something can happen during a load, in their order: the segment's record is read,
-/// the leader is asked, it has answered, the checkpoint is read, the record is read again, all is done.
-const MOMENTS: usize = 6;
+/// Moments at which something can happen: each time the node reads a record of the segment or the
+/// checkpoint, when it asks the leader, when that has answered, and at the end. They are counted as they
+/// come, so that whatever order the node chooses is tried, the wrong ones too.
+const MOMENTS: usize = 7;
 /// What happens to a delete, in this order: it is written, flushed, folded.
 const EVENTS: usize = 3;
 
@@ -68,7 +69,7 @@ struct Stage {
     buffer: Mutex<Vec<Delete>>,
     schedule: [usize; EVENTS],
     done: AtomicUsize,
-    record_reads: AtomicUsize,
+    moment: AtomicUsize,
 }
 
 impl Stage {
@@ -76,7 +77,12 @@ impl Stage {
         &**self.kv.get().unwrap()
     }
 
-    /// Lets everything happen that is due by a moment.
+    /// The next moment: lets everything happen that is due by it.
+    async fn next(&self) {
+        let moment = self.moment.fetch_add(1, Ordering::SeqCst);
+        self.reach(moment).await;
+    }
+
     async fn reach(&self, moment: usize) {
         loop {
             let next = self.done.load(Ordering::SeqCst);
@@ -146,11 +152,8 @@ struct Watched {
 #[async_trait]
 impl Kv for Watched {
     async fn get(&self, key: &str) -> KvResult<Option<KeyValue>> {
-        if key.starts_with(SegmentRecord::PREFIX) {
-            let again = self.stage.record_reads.fetch_add(1, Ordering::SeqCst) > 0;
-            self.stage.reach(if again { 4 } else { 0 }).await;
-        } else if key.starts_with(ShardCheckpoint::PREFIX) {
-            self.stage.reach(3).await;
+        if key.starts_with(SegmentRecord::PREFIX) || key.starts_with(ShardCheckpoint::PREFIX) {
+            self.stage.next().await;
         }
         self.inner.get(key).await
     }
@@ -209,10 +212,10 @@ impl Shard for Leader {
     }
 
     async fn deletes_after(&self, _: ShardId, after: Timestamp) -> Result<DeleteBatch> {
-        self.0.reach(1).await;
+        self.0.next().await;
         let later = |delete: &&Delete| delete.timestamp > after;
         let deletes = self.0.buffer.lock().iter().filter(later).cloned().collect();
-        self.0.reach(2).await;
+        self.0.next().await;
         Ok(DeleteBatch { deletes, through: DELETED })
     }
 }
@@ -283,7 +286,7 @@ async fn play(schedule: [usize; EVENTS]) -> (u64, u64) {
         buffer: Mutex::default(),
         schedule,
         done: AtomicUsize::new(0),
-        record_reads: AtomicUsize::new(0),
+        moment: AtomicUsize::new(0),
     });
     let _ = stage.kv.set(inner.clone());
     let record = write_segment(&store).await;
@@ -307,7 +310,10 @@ async fn play(schedule: [usize; EVENTS]) -> (u64, u64) {
     let counts = async {
         // Waits until the segment is held.
         count(&node, Timestamp(100)).await;
-        stage.reach(MOMENTS - 1).await;
+        // Were there more moments than are tried, late events would come too early.
+        let seen = stage.moment.load(Ordering::SeqCst);
+        assert!((5..MOMENTS).contains(&seen), "{seen} moments in a load: adjust MOMENTS");
+        stage.reach(MOMENTS).await;
         (count(&node, Timestamp(100)).await, count(&node, SEALED).await)
     };
     let counts = tokio::time::timeout(Duration::from_secs(20), counts).await.expect("loaded in time");
