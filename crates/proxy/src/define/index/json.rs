@@ -35,7 +35,12 @@ impl JsonPath {
 
     /// Reads `field['key'][0]`.
     pub(super) fn parse(field: &FieldSchema, text: &str) -> Result<Self, Error> {
-        let unreadable = || refuse::invalid(format_args!("cannot parse identifier: {text}"));
+        let unreadable = || match text.chars().next().filter(|first| !is_identifier(&first.to_string())) {
+            Some(first) => refuse::invalid(format_args!(
+                "cannot parse identifier: {text}, error: line 1:0 mismatched input '{first}'"
+            )),
+            None => refuse::invalid(format_args!("cannot parse identifier: {text}")),
+        };
         let end = text.find('[').unwrap_or(text.len());
         let (name, mut rest) = text.split_at(end);
         let name = name.trim_end();
@@ -133,5 +138,7 @@ mod tests {
         }
         let message = JsonPath::parse(&dynamic, "a-b").unwrap_err().to_string();
         assert_eq!(message, "cannot parse identifier: a-b: invalid parameter");
+        let message = JsonPath::parse(&dynamic, "/a").unwrap_err().to_string();
+        assert!(message.contains("cannot parse identifier: /a") && message.contains("mismatched input '/'"));
     }
 }
