@@ -19,7 +19,7 @@ const SCAN_ROWS: usize = 32;
 /// (measured at 384 dimensions: 20 to 30 ns a scanned row, 1 µs a place).
 const SCANNED_PER_PLACE: usize = 32;
 /// The same for walks through passing rows, which look at more rows for each place (3 µs).
-const SCANNED_PER_PASSING_PLACE: usize = 150;
+const SCANNED_PER_PASSING_PLACE: usize = 200;
 /// With fewer passing rows two hops away, walks miss many of the nearest rows.
 const WELL_CONNECTED: usize = 16;
 /// The most rows that are scanned rather than walked with a widened beam.
