@@ -37,11 +37,27 @@ pub(crate) struct Holder {
     changes: watch::Sender<u64>,
 }
 
+/// One stay of a segment on the node: a segment that is given up and wanted again gets another place, so
+/// that a load that began before cannot fill it without the deletes of the time between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) segment: SegmentId,
+    pub(crate) collection: CollectionId,
+    stay: u64,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    slots: HashMap<SegmentId, (CollectionId, Slot)>,
+    stays: u64,
+    slots: HashMap<SegmentId, (Place, Slot)>,
     /// Open segments that take pushed deletes: the ready ones and those still catching up.
     fed: HashMap<ShardId, BTreeMap<SegmentId, Arc<Held>>>,
+}
+
+impl State {
+    fn has(&self, place: Place) -> bool {
+        self.slots.get(&place.segment).is_some_and(|(present, _)| *present == place)
+    }
 }
 
 impl Holder {
@@ -49,36 +65,40 @@ impl Holder {
         Self { state: Mutex::default(), changes: watch::channel(0).0 }
     }
 
-    /// Makes a place for a segment; `false` if there is one already.
-    pub(crate) fn begin(&self, segment: SegmentId, collection: CollectionId) -> bool {
+    /// Makes a place for a segment; `None` if it has one already.
+    pub(crate) fn begin(&self, segment: SegmentId, collection: CollectionId) -> Option<Place> {
         let mut state = self.state.lock();
-        let new = !state.slots.contains_key(&segment);
-        if new {
-            state.slots.insert(segment, (collection, Slot::Opening));
+        if state.slots.contains_key(&segment) {
+            return None;
         }
-        new
+        state.stays += 1;
+        let place = Place { segment, collection, stay: state.stays };
+        state.slots.insert(segment, (place, Slot::Opening));
+        Some(place)
     }
 
-    /// Whether a segment still has its place.
-    pub(crate) fn wants(&self, segment: SegmentId) -> bool {
-        self.state.lock().slots.contains_key(&segment)
+    /// Whether the place is still there.
+    pub(crate) fn wants(&self, place: Place) -> bool {
+        self.state.lock().has(place)
     }
 
     /// From now on the segment takes every pushed delete. `false` if it has lost its place.
-    pub(crate) fn feed(&self, held: &Arc<Held>) -> bool {
+    pub(crate) fn feed(&self, place: Place, held: &Arc<Held>) -> bool {
         let mut state = self.state.lock();
-        let wanted = state.slots.contains_key(&held.segment.id());
+        let wanted = state.has(place);
         if wanted {
-            state.fed.entry(held.shard).or_default().insert(held.segment.id(), held.clone());
+            state.fed.entry(held.shard).or_default().insert(place.segment, held.clone());
         }
         wanted
     }
 
-    /// Changes the state of a segment that still has its place.
-    pub(crate) fn set(&self, segment: SegmentId, slot: Slot) {
-        if let Some((_, present)) = self.state.lock().slots.get_mut(&segment) {
-            *present = slot;
+    /// Changes the state of a segment, unless it has lost its place.
+    pub(crate) fn set(&self, place: Place, slot: Slot) {
+        let mut state = self.state.lock();
+        if state.has(place) {
+            state.slots.insert(place.segment, (place, slot));
         }
+        drop(state);
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -97,7 +117,7 @@ impl Holder {
     /// All places with their states.
     pub(crate) fn slots(&self) -> Vec<(SegmentId, CollectionId, Slot)> {
         let state = self.state.lock();
-        state.slots.iter().map(|(id, (collection, slot))| (*id, *collection, slot.clone())).collect()
+        state.slots.values().map(|(place, slot)| (place.segment, place.collection, slot.clone())).collect()
     }
 
     /// The open segments of a shard, those that are still catching up too.
@@ -178,14 +198,16 @@ mod tests {
         let wait = Duration::from_secs(5);
         let gone = holder.ready(&[SEGMENT], wait, |_| false).await.unwrap_err();
         assert_eq!(gone, ServiceError::SegmentNotLoaded { segment: 7 });
-        assert!(holder.begin(SEGMENT, CollectionId(1)));
-        assert!(!holder.begin(SEGMENT, CollectionId(1)));
+        let place = holder.begin(SEGMENT, CollectionId(1)).unwrap();
+        assert!(holder.begin(SEGMENT, CollectionId(1)).is_none());
         let (read, ()) = tokio::join!(holder.ready(&[SEGMENT], wait, |_| true), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             holder.remove(SEGMENT);
-            holder.begin(SEGMENT, CollectionId(1));
-            holder.set(SEGMENT, Slot::Failed("damaged".to_owned()));
+            let again = holder.begin(SEGMENT, CollectionId(1)).unwrap();
+            holder.set(again, Slot::Failed("damaged".to_owned()));
+            holder.set(place, Slot::Failed("from before".to_owned()));
         });
         assert!(read.unwrap_err().to_string().contains("damaged"));
+        assert!(!holder.wants(place));
     }
 }

@@ -9,20 +9,20 @@ use redkite_types::{CollectionId, SegmentId, ShardId};
 
 use crate::Environment;
 use crate::error::{Error, Result};
-use crate::holder::{Held, Holder};
+use crate::holder::{Held, Holder, Place};
 
 /// Opens a segment with its deletes and finished indexes; `None` if it lost its place meanwhile.
 pub(crate) async fn load(
     environment: &Environment,
     holder: &Holder,
-    collection: CollectionId,
-    id: SegmentId,
+    place: Place,
 ) -> Result<Option<Arc<Held>>> {
-    let record = segment_record(environment, collection, id).await?;
+    let collection = place.collection;
+    let record = segment_record(environment, collection, place.segment).await?;
     let segment = SealedSegment::load(&*environment.store, &record).await?;
     let held = Arc::new(Held { collection, shard: record.shard, segment });
     attach_indexes(environment, &held, &record).await;
-    if !holder.feed(&held) {
+    if !holder.feed(place, &held) {
         return Ok(None);
     }
     apply_missed(environment, &held, &record).await?;

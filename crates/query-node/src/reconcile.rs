@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::Environment;
 use crate::error::{Error, Result};
-use crate::holder::{Held, Holder, Slot};
+use crate::holder::{Held, Holder, Place, Slot};
 use crate::load::{attach_indexes, has_content, load};
 
 /// Follows the desired placement.
@@ -64,8 +64,8 @@ impl Reconciler {
     async fn converge(&self) {
         let wanted = wanted(&self.environment);
         for (segment, collection) in &wanted {
-            if self.holder.begin(*segment, *collection) {
-                self.start_loading(*collection, *segment);
+            if let Some(place) = self.holder.begin(*segment, *collection) {
+                self.start_loading(place);
             }
         }
         for (segment, _, slot) in self.holder.slots() {
@@ -78,12 +78,12 @@ impl Reconciler {
         }
     }
 
-    fn start_loading(&self, collection: CollectionId, segment: SegmentId) {
+    fn start_loading(&self, place: Place) {
         let (environment, holder, loads) =
             (self.environment.clone(), self.holder.clone(), self.loads.clone());
         self.environment.tasks.spawn("segment-load", move |stopping| async move {
             let Some(Ok(_slot)) = stopping.race(loads.acquire()).await else { return };
-            let loading = load_until_held(&environment, &holder, collection, segment);
+            let loading = load_until_held(&environment, &holder, place);
             stopping.race(loading).await;
         });
     }
@@ -186,18 +186,14 @@ fn cost(held: &Held) -> HeldSegment {
 }
 
 /// Tries until the segment is held or no longer wanted.
-async fn load_until_held(
-    environment: &Environment,
-    holder: &Holder,
-    collection: CollectionId,
-    segment: SegmentId,
-) {
+async fn load_until_held(environment: &Environment, holder: &Holder, place: Place) {
+    let segment = place.segment;
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
-    while holder.wants(segment) {
-        match load(environment, holder, collection, segment).await {
+    while holder.wants(place) {
+        match load(environment, holder, place).await {
             Ok(Some(held)) => {
                 info!(%segment, rows = held.segment.rows(), "segment held");
-                return holder.set(segment, Slot::Ready(held));
+                return holder.set(place, Slot::Ready(held));
             }
             Ok(None) => return,
             Err(error) => {
@@ -207,7 +203,7 @@ async fn load_until_held(
                 };
                 warn!(%segment, error = error.chain(), "segment not opened, trying again");
                 if let Some(reason) = reason {
-                    holder.set(segment, Slot::Failed(reason));
+                    holder.set(place, Slot::Failed(reason));
                 }
             }
         }
