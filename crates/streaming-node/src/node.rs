@@ -150,13 +150,14 @@ impl StreamingNode {
     }
 
     async fn reconcile(self: Arc<Self>, mut changes: Changes, stopping: Stopping) {
-        self.remove_orphaned_logs().await;
         let mut everything = true;
         let mut seen = BTreeSet::new();
         loop {
             if everything {
                 self.assign_all();
                 self.refresh_all();
+                // After the assignments: of a collection that is dropped from now on, a change tells.
+                self.remove_orphaned_logs().await;
             } else {
                 self.follow(&seen);
             }
@@ -231,12 +232,12 @@ impl StreamingNode {
     /// Starts, restarts or stops a shard, as its assignment says.
     fn assign(self: &Arc<Self>, shard: ShardId) {
         let node = self.environment.node;
-        let (wanted, exists) = self.environment.view.read(|metadata| {
+        let wanted = self.environment.view.read(|metadata| {
             let exists = metadata.collections.contains_key(&shard.collection);
             let assignment = metadata.assignments.get(&shard).filter(|assignment| assignment.node == node);
             let leadership =
                 assignment.map(|entry| Leadership { epoch: entry.epoch, revision: entry.revision });
-            (leadership.filter(|_| exists), exists)
+            leadership.filter(|_| exists)
         });
         let mut shards = self.shards.write();
         let stopped = self.stopped.load(Ordering::SeqCst);
@@ -258,13 +259,10 @@ impl StreamingNode {
                 leader.stop().await;
                 info!(%shard, "shard not led any more");
             }
-            match started {
-                Some((leadership, state)) => {
-                    stopping.race(node.bring_up(shard, leadership, &state)).await;
-                }
-                None if !exists => node.remove_log(shard).await,
-                None => {}
+            if let Some((leadership, state)) = started {
+                stopping.race(node.bring_up(shard, leadership, &state)).await;
             }
+            node.remove_log_if_dropped(shard).await;
         });
     }
 
@@ -334,9 +332,15 @@ impl StreamingNode {
             return warn!(%error, "metastore not reached, orphaned logs stay");
         }
         for shard in listed {
-            if !self.environment.view.read(|metadata| metadata.collections.contains_key(&shard.collection)) {
-                self.remove_log(shard).await;
-            }
+            self.remove_log_if_dropped(shard).await;
+        }
+    }
+
+    /// Asked whenever a shard has stopped, and again when one has come up: if its collection is dropped
+    /// while its log is opened, opening may make the log that has just been removed.
+    async fn remove_log_if_dropped(&self, shard: ShardId) {
+        if !self.environment.view.read(|metadata| metadata.collections.contains_key(&shard.collection)) {
+            self.remove_log(shard).await;
         }
     }
 
@@ -383,22 +387,30 @@ impl StreamingNode {
             failed.insert(leader.id, Instant::now());
             leader.stop().await;
             match self.recover(leader.id, leader.leadership).await {
-                Ok(healed) => {
-                    let shards = self.shards.read();
-                    let slot = shards.get(&leader.id).filter(|slot| slot.leadership == leader.leadership);
-                    if let Some(slot) = slot {
-                        change_stage(
-                            &slot.state,
-                            |stage| matches!(stage, Stage::Serving(old) if Arc::ptr_eq(old, leader)),
-                            Stage::Serving(healed.clone()),
-                        );
-                        healed.refresh();
-                        info!(shard = %leader.id, "shard takes writes again");
-                    }
+                Ok(healed) if self.replace(leader, &healed) => {
+                    healed.refresh();
+                    info!(shard = %leader.id, "shard takes writes again");
+                }
+                Ok(unwanted) => {
+                    unwanted.stop().await;
+                    self.remove_log_if_dropped(leader.id).await;
                 }
                 Err(error) => warn!(shard = %leader.id, %error, "shard still takes no writes"),
             }
         }
+    }
+
+    /// Puts a leader in the place of a broken one; `false` if that is not wanted any more.
+    fn replace(&self, broken: &Arc<ShardLeader>, healed: &Arc<ShardLeader>) -> bool {
+        let shards = self.shards.read();
+        let slot = shards.get(&broken.id).filter(|slot| slot.leadership == broken.leadership);
+        slot.is_some_and(|slot| {
+            change_stage(
+                &slot.state,
+                |stage| matches!(stage, Stage::Serving(old) if Arc::ptr_eq(old, broken)),
+                Stage::Serving(healed.clone()),
+            )
+        })
     }
 }
 
