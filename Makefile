@@ -32,5 +32,6 @@ blackbox: server
 pymilvus: server
 	$(VENV)/bin/python -m pytest tests/python -q
 
+# Docs are for those who work here: private items are in.
 docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --quiet

@@ -1,6 +1,6 @@
 //! Where do immutable files live, how are they named, and what is in them?
 //!
-//! [`ObjectStore`] is the seam to a bucket or a directory, [`layout`] names the objects, [`format`]
+//! [`ObjectStore`] is the seam to a bucket or a directory, [`layout`] names the objects, [`mod@format`]
 //! says what segment and delete files contain, [`mapped`] turns a local file into memory. Data flows
 //! one way: a builder appends to an [`ObjectWriter`], the store publishes the finished object at
 //! once or not at all, readers map it and never see it change.

@@ -1,7 +1,7 @@
 //! Which rows of a segment have a scalar value, or a value in a range?
 //!
-//! An index is built once from a column into bytes ([`build`]), stored as a file, and opened in place
-//! from those bytes ([`open`]), usually mapped. All kinds keep their distinct values sorted, so each
+//! An index is built once from a column into bytes ([`build()`]), stored as a file, and opened in place
+//! from those bytes ([`open()`]), usually mapped. All kinds keep their distinct values sorted, so each
 //! answers equality, membership and ranges by binary search; they differ in how rows hang on values:
 //!
 //! | kind | rows of a value | good for |

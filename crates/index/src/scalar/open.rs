@@ -13,7 +13,7 @@ use super::{ScalarIndex, ScalarIndexKind};
 /// Bytes somebody else keeps alive: a mapped file, or a buffer. They MUST NOT change or move.
 pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// Opens an index that [`super::build`] made.
+/// Opens an index that [`super::build()`] made.
 ///
 /// Reads all of it once, to check it. Bytes that do not start at a multiple of 8 (mapped files always
 /// do) are copied.

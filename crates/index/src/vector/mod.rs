@@ -1,6 +1,6 @@
 //! Which rows of a segment are nearest to a query vector?
 //!
-//! [`brute_force`] compares all rows; an index built by [`build`] and opened by [`open`] compares few.
+//! [`brute_force()`] compares all rows; an index built by [`build()`] and opened by [`open`] compares few.
 //! Vectors stay where they are (a memory-mapped column, a growing chunk) and come in as a [`VectorsView`];
 //! an index file holds what it adds to them: a graph, lists, 8-bit codes, inverse norms. Inside, everything is
 //! ordered by *distance* (smaller is nearer; inner product and cosine negated); only [`Hit`]s carry Milvus's

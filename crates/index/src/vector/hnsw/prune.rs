@@ -8,7 +8,7 @@ pub(crate) trait RowScorer: Scorer {
     fn aim(&mut self, row: u32);
 }
 
-/// Buffers of [`choose`].
+/// Buffers of `choose`.
 #[derive(Debug, Default)]
 pub(crate) struct Chooser {
     distances: Vec<f32>,
