@@ -15,8 +15,9 @@ use redkite_proto::milvus::milvus_service_client::MilvusServiceClient;
 use redkite_proto::milvus::{
     CreateCollectionRequest, CreateIndexRequest, DeleteRequest, DescribeCollectionRequest,
     DescribeIndexRequest, DropCollectionRequest, FlushRequest, GetFlushStateRequest,
-    GetLoadingProgressRequest, InsertRequest, LoadCollectionRequest, MutationResult, QueryRequest,
-    ReleaseCollectionRequest, SearchRequest, ShowCollectionsRequest, UpsertRequest, search_request,
+    GetLoadingProgressRequest, GetPersistentSegmentInfoRequest, InsertRequest, LoadCollectionRequest,
+    MutationResult, QueryRequest, ReleaseCollectionRequest, SearchRequest, ShowCollectionsRequest,
+    UpsertRequest, search_request,
 };
 use redkite_proto::schema::{
     CollectionSchema, DataType, FieldData, FieldSchema, LongArray, ScalarField, StringArray, VectorField,
@@ -319,19 +320,45 @@ impl Client {
         }
     }
 
+    /// Ids of the segments whose files count.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn persistent_segments(&mut self, collection: &str) -> CallResult<Vec<i64>> {
+        let request = GetPersistentSegmentInfoRequest {
+            collection_name: collection.into(),
+            ..GetPersistentSegmentInfoRequest::default()
+        };
+        let answer = self.rpc.get_persistent_segment_info(request).await?.into_inner();
+        check(answer.status.as_ref())?;
+        Ok(answer.infos.iter().map(|segment| segment.segment_id).collect())
+    }
+
     /// The rows that satisfy a filter, by a strong read, in primary key order.
     ///
     /// # Errors
     /// See [`CallError`].
     pub async fn query(&mut self, collection: &str, filter: &str) -> CallResult<Vec<Row>> {
         let answer = self.strong_query(collection, filter, &["id", "version", "tag"]).await?;
-        let column = |name: &str| answer.iter().find(|field| field.field_name == name);
-        let ids = longs(column("id"));
-        let versions = longs(column("version"));
-        let tags = strings(column("tag"));
-        let rows = ids.into_iter().zip(versions).zip(tags);
-        let mut rows: Vec<Row> = rows.map(|((id, version), tag)| Row { id, version, tag }).collect();
+        let mut rows = rows_of(&answer);
         rows.sort();
+        Ok(rows)
+    }
+
+    /// The rows that satisfy a filter, with their vectors as they are stored, in primary key order.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn query_with_vectors(
+        &mut self,
+        collection: &str,
+        filter: &str,
+    ) -> CallResult<Vec<(Row, Vec<f32>)>> {
+        let answer = self.strong_query(collection, filter, &["id", "version", "tag", "vector"]).await?;
+        let vectors = floats(answer.iter().find(|field| field.field_name == "vector"));
+        let vectors = vectors.chunks(DIM).map(<[f32]>::to_vec);
+        let mut rows: Vec<_> = rows_of(&answer).into_iter().zip(vectors).collect();
+        rows.sort_by_key(|(row, _)| row.id);
         Ok(rows)
     }
 
@@ -444,6 +471,12 @@ fn columns(rows: &[Row]) -> Vec<FieldData> {
     ]
 }
 
+fn rows_of(fields: &[FieldData]) -> Vec<Row> {
+    let column = |name: &str| fields.iter().find(|field| field.field_name == name);
+    let keys = longs(column("id")).into_iter().zip(longs(column("version")));
+    keys.zip(strings(column("tag"))).map(|((id, version), tag)| Row { id, version, tag }).collect()
+}
+
 fn scalar_data(field: Option<&FieldData>) -> Option<&scalar_field::Data> {
     match &field?.field {
         Some(field_data::Field::Scalars(scalars)) => scalars.data.as_ref(),
@@ -461,6 +494,16 @@ fn longs(field: Option<&FieldData>) -> Vec<i64> {
 fn strings(field: Option<&FieldData>) -> Vec<String> {
     match scalar_data(field) {
         Some(scalar_field::Data::StringData(values)) => values.data.clone(),
+        _ => Vec::new(),
+    }
+}
+
+fn floats(field: Option<&FieldData>) -> Vec<f32> {
+    match field.and_then(|field| field.field.as_ref()) {
+        Some(field_data::Field::Vectors(VectorField {
+            data: Some(vector_field::Data::FloatVector(values)),
+            ..
+        })) => values.data.clone(),
         _ => Vec::new(),
     }
 }

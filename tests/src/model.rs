@@ -62,10 +62,15 @@ impl Model {
             }
             Err(CallError::Refused { .. }) => Ok(()),
             Err(lost) => {
-                self.unsettled = Some(effect);
+                self.unknown(effect);
                 Err(lost)
             }
         }
+    }
+
+    /// Notes a write of which nobody knows how it ended.
+    pub fn unknown(&mut self, effect: Effect) {
+        self.unsettled = Some(effect);
     }
 
     /// Compares with everything a strong read found of this writer's rows, and settles a lost write.

@@ -2,13 +2,16 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
 use tokio::process::{Child, ChildStderr, Command};
 
 /// A server should answer its first request within a second; a loaded machine gets more.
@@ -43,6 +46,18 @@ pub struct Options {
 }
 
 impl Options {
+    /// Small segments and eager housekeeping, so that every kind of background work happens often.
+    #[must_use]
+    pub fn busy() -> Self {
+        Self::default()
+            .set("dataCoord.segment.maxSize=1MiB")
+            .set("dataCoord.segment.sealProportion=0.02")
+            .set("dataCoord.segment.maxIdleTime=1s")
+            .set("dataCoord.gc.interval=1s")
+            .set("dataCoord.gc.dropTolerance=1s")
+            .set("streamingNode.logFileSize=64KiB")
+    }
+
     /// With one more setting.
     #[must_use]
     pub fn set(mut self, key_value: impl Into<String>) -> Self {
@@ -58,10 +73,37 @@ impl Options {
     }
 }
 
+/// The server ended before it listened.
+#[derive(Debug, thiserror::Error)]
+#[error("server ended before it listened, {status}; it said:\n{said}")]
+pub struct EndedEarly {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Everything it logged.
+    pub said: String,
+}
+
+/// Whether a process ended as one that a failure point aborted.
+#[must_use]
+pub fn was_aborted(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::ABORT.as_raw())
+}
+
+/// Names of all failure points of the binary under test.
+///
+/// # Errors
+/// If it has none: it must be built with them.
+pub async fn failpoints() -> anyhow::Result<Vec<String>> {
+    let output = Command::new(binary()).arg("failpoints").output().await.context("server not started")?;
+    anyhow::ensure!(output.status.success(), "a server without failure points: run `make server`");
+    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
+}
+
 /// A running standalone server; killed when dropped.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    said: Said,
     /// Where Milvus's protocol is served.
     pub address: SocketAddr,
     /// Where health and metrics are served.
@@ -72,7 +114,7 @@ impl Server {
     /// Starts a server on a directory and waits until it listens.
     ///
     /// # Errors
-    /// If the process ends or does not listen in time; what it logged is in the error.
+    /// [`EndedEarly`] if the process ends; or if it does not listen in time.
     pub async fn start(directory: &Path, options: &Options) -> anyhow::Result<Self> {
         let mut command = Command::new(binary());
         command
@@ -88,10 +130,35 @@ impl Server {
             .kill_on_drop(true);
         let mut child = command.spawn().context("server not started")?;
         let log = child.stderr.take().expect("stderr is piped");
-        let (address, metrics) = tokio::time::timeout(START_PATIENCE, addresses(log))
+        let said = Said::default();
+        let addresses = tokio::time::timeout(START_PATIENCE, said.addresses(log))
             .await
             .context("server does not listen in time")??;
-        Ok(Self { child, address, metrics })
+        let Some((address, metrics)) = addresses else {
+            let status = child.wait().await.context("wait")?;
+            return Err(EndedEarly { status, said: said.all() }.into());
+        };
+        Ok(Self { child, said, address, metrics })
+    }
+
+    /// Everything the server has logged so far, one JSON object a line.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.said.all()
+    }
+
+    /// What `/healthz` answers: whether all is well, and the report.
+    ///
+    /// # Errors
+    /// If it does not answer, or not as it should.
+    pub async fn health(&self) -> anyhow::Result<(bool, serde_json::Value)> {
+        let mut stream = TcpStream::connect(self.metrics).await?;
+        stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
+        let well = head.split_whitespace().nth(1) == Some("200");
+        Ok((well, serde_json::from_str(body).with_context(|| answer.clone())?))
     }
 
     /// Ends the process at once, as a crash does.
@@ -136,37 +203,55 @@ impl Server {
     }
 }
 
-/// Reads the log until both addresses are known, then keeps draining it so that the server never blocks.
-async fn addresses(log: ChildStderr) -> anyhow::Result<(SocketAddr, SocketAddr)> {
-    let mut lines = BufReader::new(log).lines();
-    let mut said = Vec::new();
-    let (mut proxy, mut metrics) = (None, None);
-    while let Some(line) = lines.next_line().await? {
-        let entry: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-        let fields = &entry["fields"];
-        if fields["message"] == "listening" {
-            let address = fields["address"].as_str().unwrap_or_default().parse().ok();
-            match fields["service"].as_str() {
-                Some("proxy") => proxy = address,
-                Some("metrics") => metrics = address,
-                _ => {}
+/// What a server logs.
+#[derive(Clone, Debug, Default)]
+struct Said(Arc<Mutex<Vec<String>>>);
+
+impl Said {
+    fn all(&self) -> String {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
+    fn add(&self, line: String) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+    }
+
+    /// Reads the log until both addresses are known, then keeps draining it so that the server never
+    /// blocks; `None` if it ends before.
+    async fn addresses(&self, log: ChildStderr) -> anyhow::Result<Option<(SocketAddr, SocketAddr)>> {
+        let mut lines = BufReader::new(log).lines();
+        let (mut proxy, mut metrics) = (None, None);
+        while let Some(line) = lines.next_line().await? {
+            let entry: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+            let fields = &entry["fields"];
+            if fields["message"] == "listening" {
+                let address = fields["address"].as_str().unwrap_or_default().parse().ok();
+                match fields["service"].as_str() {
+                    Some("proxy") => proxy = address,
+                    Some("metrics") => metrics = address,
+                    _ => {}
+                }
+            }
+            self.add(line);
+            if let (Some(proxy), Some(metrics)) = (proxy, metrics) {
+                self.clone().drain(lines);
+                return Ok(Some((proxy, metrics)));
             }
         }
-        said.push(line);
-        if let (Some(proxy), Some(metrics)) = (proxy, metrics) {
-            drain(lines);
-            return Ok((proxy, metrics));
-        }
+        Ok(None)
     }
-    bail!("server ended before it listened; it said:\n{}", said.join("\n"))
-}
 
-/// Passes the rest of the log on to the test's own output, which is shown when the test fails.
-fn drain(mut lines: tokio::io::Lines<BufReader<ChildStderr>>) {
-    #[expect(clippy::disallowed_methods, reason = "the reader lives exactly as long as the server's pipe")]
-    tokio::spawn(async move {
-        while let Ok(Some(line)) = lines.next_line().await {
-            eprintln!("server: {line}");
-        }
-    });
+    /// Passes the rest of the log on to the test's own output, which is shown when the test fails.
+    fn drain(self, mut lines: Lines<BufReader<ChildStderr>>) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the reader lives exactly as long as the server's pipe"
+        )]
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                eprintln!("server: {line}");
+                self.add(line);
+            }
+        });
+    }
 }

@@ -1,7 +1,8 @@
 //! Random work of one writer, checked against its model.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rand::rngs::SmallRng;
@@ -14,8 +15,14 @@ use crate::model::{Effect, Model};
 pub const KEYS_PER_WRITER: i64 = 1_000_000;
 /// Keys a writer actually uses: few enough that rows meet again and again.
 const KEYS_USED: i64 = 600;
+/// Keys at the end of a writer's range that are deleted, but never written, to see whether writes work.
+const PROBE_KEYS: i64 = 16;
 /// A writer that found the server gone tries again so long to reach the next one.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(60);
+/// A server to which something happened takes writes again within this time.
+const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
+/// Milvus: `ErrServiceDiskLimitExceeded`. A write refused so has not happened.
+pub const DISK_FULL: i32 = 7;
 
 /// One writer: its keys, its model, its own chance.
 #[derive(Debug)]
@@ -26,6 +33,10 @@ pub struct Writer {
     random: SmallRng,
     next_version: i64,
     operations: u64,
+    /// Whether all rows are in one shard: a refused write has then not happened in part.
+    one_shard: bool,
+    tolerant: bool,
+    refusals: BTreeMap<i32, u64>,
 }
 
 /// How a stretch of work ended.
@@ -48,7 +59,23 @@ impl Writer {
             random: SmallRng::seed_from_u64(seed.wrapping_add(number.cast_unsigned())),
             next_version: 1,
             operations: 0,
+            one_shard: shards == 1,
+            tolerant: false,
+            refusals: BTreeMap::new(),
         }
+    }
+
+    /// A writer to whom writes may be refused for a while. Reads must go on.
+    #[must_use]
+    pub fn tolerant(mut self) -> Self {
+        self.tolerant = true;
+        self
+    }
+
+    /// How many writes were refused, by code.
+    #[must_use]
+    pub fn refusals(&self) -> &BTreeMap<i32, u64> {
+        &self.refusals
     }
 
     /// Number of operations done so far.
@@ -103,7 +130,17 @@ impl Writer {
             70..75 => self.delete_versions(client).await,
             75..85 => self.compare(client).await,
             85..95 => self.search(client).await,
-            _ => client.flush(&self.collection).await.map_err(Failure::from),
+            _ => self.flush(client).await,
+        }
+    }
+
+    async fn flush(&mut self, client: &mut Client) -> Result<(), Failure> {
+        match client.flush(&self.collection).await {
+            Err(CallError::Refused { code, .. }) if self.tolerant => {
+                *self.refusals.entry(code).or_default() += 1;
+                Ok(())
+            }
+            outcome => outcome.map_err(Failure::from),
         }
     }
 
@@ -115,20 +152,20 @@ impl Writer {
             return Ok(());
         }
         let outcome = client.insert(&self.collection, &rows).await;
-        self.ended(effect_of(rows), outcome)
+        self.ended(client, effect_of(rows), outcome).await
     }
 
     async fn upsert(&mut self, client: &mut Client) -> Result<(), Failure> {
         let rows: Vec<Row> = self.some_keys(40).into_iter().map(|id| self.new_row(id)).collect();
         let outcome = client.upsert(&self.collection, &rows).await;
-        self.ended(effect_of(rows), outcome)
+        self.ended(client, effect_of(rows), outcome).await
     }
 
     async fn delete_keys(&mut self, client: &mut Client) -> Result<(), Failure> {
         let keys = self.some_keys(30);
         let filter = format!("id in {keys:?}");
         let outcome = client.delete(&self.collection, &filter).await;
-        self.ended(keys.into_iter().map(|id| (id, None)).collect(), outcome)
+        self.ended(client, keys.into_iter().map(|id| (id, None)).collect(), outcome).await
     }
 
     async fn delete_versions(&mut self, client: &mut Client) -> Result<(), Failure> {
@@ -137,7 +174,7 @@ impl Writer {
         let gone = self.model.rows().values().filter(|row| row.version % divisor == 0);
         let effect: Effect = gone.map(|row| (row.id, None)).collect();
         let outcome = client.delete(&self.collection, &filter).await;
-        self.ended(effect, outcome)
+        self.ended(client, effect, outcome).await
     }
 
     async fn compare(&mut self, client: &mut Client) -> Result<(), Failure> {
@@ -160,11 +197,43 @@ impl Writer {
         check(ids.iter().skip(1).all(|id| *id != row.id), || format!("row {} found twice: {hits:?}", row.id))
     }
 
-    fn ended<T>(&mut self, effect: Effect, outcome: Result<T, CallError>) -> Result<(), Failure> {
-        if let Err(CallError::Refused { code, reason }) = &outcome {
-            return Err(Failure::Wrong(anyhow::anyhow!("refused with code {code}: {reason}")));
+    async fn ended<T>(
+        &mut self,
+        client: &mut Client,
+        effect: Effect,
+        outcome: Result<T, CallError>,
+    ) -> Result<(), Failure> {
+        match &outcome {
+            Err(CallError::Refused { code, .. }) if self.tolerant => {
+                *self.refusals.entry(*code).or_default() += 1;
+                if self.one_shard && *code == DISK_FULL {
+                    return self.model.ended(effect, outcome).map_err(Failure::from);
+                }
+                self.model.unknown(effect);
+                self.recover(client).await?;
+                self.compare(client).await
+            }
+            Err(CallError::Refused { code, reason }) => {
+                Err(Failure::Wrong(anyhow::anyhow!("refused with code {code}: {reason}")))
+            }
+            _ => self.model.ended(effect, outcome).map_err(Failure::from),
         }
-        self.model.ended(effect, outcome).map_err(Failure::from)
+    }
+
+    /// Waits until every shard takes writes: only then is it settled what became of a failed one.
+    async fn recover(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let end = self.first_key + KEYS_PER_WRITER;
+        let nothing = format!("id in {:?}", (end - PROBE_KEYS..end).collect::<Vec<_>>());
+        let patience = Instant::now() + RECOVERY_PATIENCE;
+        loop {
+            match client.delete(&self.collection, &nothing).await {
+                Err(CallError::Refused { code, .. }) if Instant::now() < patience => {
+                    *self.refusals.entry(code).or_default() += 1;
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                outcome => return outcome.map(drop).map_err(Failure::from),
+            }
+        }
     }
 
     fn some_keys(&mut self, at_most: usize) -> Vec<i64> {

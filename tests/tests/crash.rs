@@ -17,17 +17,6 @@ fn from_environment(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
-/// Small segments and eager housekeeping, so that every kind of background work happens often.
-fn busy_settings() -> Options {
-    Options::default()
-        .set("dataCoord.segment.maxSize=1MiB")
-        .set("dataCoord.segment.sealProportion=0.02")
-        .set("dataCoord.segment.maxIdleTime=1s")
-        .set("dataCoord.gc.interval=1s")
-        .set("dataCoord.gc.dropTolerance=1s")
-        .set("streamingNode.logFileSize=64KiB")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_work_and_random_kills_agree_with_the_model() {
     let seconds = from_environment("REDKITE_MODEL_SECONDS", 40);
@@ -35,7 +24,7 @@ async fn random_work_and_random_kills_agree_with_the_model() {
     eprintln!("REDKITE_MODEL_SEED={seed} REDKITE_MODEL_SECONDS={seconds}");
     let mut random = SmallRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start(directory.path(), &busy_settings()).await.unwrap();
+    let mut server = Server::start(directory.path(), &Options::busy()).await.unwrap();
     let mut client = workload::connect(server.address).await.unwrap();
     let mut writers = Vec::new();
     for shards in [1, 2] {
@@ -61,7 +50,7 @@ async fn random_work_and_random_kills_agree_with_the_model() {
             assert_eq!(stopped.unwrap_or_else(|error| panic!("seed {seed}: {error:#}")), Stopped::ServerGone);
             writers.push(writer);
         }
-        server = Server::start(directory.path(), &busy_settings()).await.unwrap();
+        server = Server::start(directory.path(), &Options::busy()).await.unwrap();
     }
     let mut client = workload::connect(server.address).await.unwrap();
     for writer in &mut writers {
@@ -77,7 +66,7 @@ async fn collections_are_made_and_dropped_wholly() {
     let seed = from_environment("REDKITE_MODEL_SEED", u64::from(std::process::id()));
     let mut random = SmallRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().unwrap();
-    let mut server = Server::start(directory.path(), &busy_settings()).await.unwrap();
+    let mut server = Server::start(directory.path(), &Options::busy()).await.unwrap();
     // What must be there, and the one collection of which both is allowed.
     let mut expected: Vec<String> = Vec::new();
     let mut next = 0;
@@ -97,7 +86,7 @@ async fn collections_are_made_and_dropped_wholly() {
             if create { expected.push(name) } else { expected.retain(|one| *one != name) }
         };
         server.kill().await.unwrap();
-        server = Server::start(directory.path(), &busy_settings()).await.unwrap();
+        server = Server::start(directory.path(), &Options::busy()).await.unwrap();
         let mut client = workload::connect(server.address).await.unwrap();
         let mut found = client.collections().await.unwrap();
         found.sort();
