@@ -2,6 +2,7 @@
 //! Never a wrong answer, never a panic.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -10,10 +11,14 @@ use redkite_tests::files::{self, Damage};
 use redkite_tests::server::{EndedEarly, Options, Server};
 use redkite_tests::workload::{self, Stopped, Writer};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 
 /// An answer or a clear refusal comes within this time.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(30);
 const ROWS: i64 = 3000;
+/// Servers at work at the same time: a read of what cannot be loaded waits before it is refused.
+const PARALLEL: usize = 8;
 
 /// What a server logs when code of ours panics; redb is known to, and its panics are caught.
 const PANIC: &str = "panicked at crates/";
@@ -189,6 +194,11 @@ impl Base {
 
     async fn examine(&self, server: &Server, file: &Path) -> anyhow::Result<Outcome> {
         let mut client = workload::connect(server.address).await?;
+        // Large files are checked in the background: until then a wrong byte may be served.
+        let looked_at = ["segment checked", "segment is damaged", "segment not opened"];
+        while !looked_at.iter().any(|message| server.said().contains(message)) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         // Loading a damaged file is tried again and again: the reason is known after the first time.
         loop {
             let error = match self.read(&mut client).await? {
@@ -198,8 +208,7 @@ impl Base {
             };
             let reason = error.to_string();
             ensure!(error.code().is_some(), "{reason}");
-            if reason.contains(&name(file)) {
-                ensure!(said_about(server, file), "refused, but the log says nothing");
+            if reason.contains(&name(file)) && said_about(server, file) {
                 return Ok(Outcome::Refused);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -270,15 +279,24 @@ fn refused_start(error: &anyhow::Error, file: &Path) -> anyhow::Result<Outcome> 
 fn damages() -> Vec<Damage> {
     let flips = [0, 3, 130, 260, 390, 520, 650, 780, 910, 985, 997, 1000].map(Damage::Flip);
     let others =
-        [Damage::Cut(1), Damage::Keep(500), Damage::Keep(0), Damage::Append(vec![7; 100]), Damage::Remove];
+        [Damage::Cut(1), Damage::Keep(500), Damage::Keep(0), Damage::Append(vec![7; 9]), Damage::Remove];
     flips.into_iter().chain(others).collect()
 }
 
-async fn every_damage(end: &str, allowed: &[Outcome]) -> anyhow::Result<()> {
-    let base = Base::make().await?;
-    let mut wrong = Vec::new();
+async fn every_damage(end: &'static str, allowed: &[Outcome]) -> anyhow::Result<()> {
+    let base = Arc::new(Base::make().await?);
+    let turns = Arc::new(Semaphore::new(PARALLEL));
+    let mut running = JoinSet::new();
     for damage in damages() {
-        match base.with(end, &damage).await {
+        let (base, turns) = (base.clone(), turns.clone());
+        running.spawn(async move {
+            let _turn = turns.acquire().await;
+            (base.with(end, &damage).await, damage)
+        });
+    }
+    let mut wrong = Vec::new();
+    for (outcome, damage) in running.join_all().await {
+        match outcome {
             Ok(outcome) if allowed.contains(&outcome) => eprintln!("{end} {damage:?}: {outcome:?}"),
             Ok(outcome) => wrong.push(format!("{damage:?}: {outcome:?}")),
             Err(error) => wrong.push(format!("{damage:?}: {error:#}")),

@@ -1,13 +1,13 @@
 //! Which segments are held, and in what state?
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use redkite_segment::SealedSegment;
 use redkite_service::Error as ServiceError;
-use redkite_types::{CollectionId, SegmentId, ShardId};
+use redkite_types::{CollectionId, IndexId, SegmentId, ShardId};
 use tokio::sync::watch;
 
 /// A segment that is open.
@@ -16,6 +16,24 @@ pub(crate) struct Held {
     pub(crate) collection: CollectionId,
     pub(crate) shard: ShardId,
     pub(crate) segment: SealedSegment,
+    /// Indexes whose files are damaged: not attached again.
+    distrusted: Mutex<BTreeSet<IndexId>>,
+}
+
+impl Held {
+    pub(crate) fn new(collection: CollectionId, shard: ShardId, segment: SealedSegment) -> Self {
+        Self { collection, shard, segment, distrusted: Mutex::default() }
+    }
+
+    /// Searches without an index from now on.
+    pub(crate) fn distrust(&self, index: IndexId) {
+        self.distrusted.lock().insert(index);
+        self.segment.detach_index(index);
+    }
+
+    pub(crate) fn trusts(&self, index: IndexId) -> bool {
+        !self.distrusted.lock().contains(&index)
+    }
 }
 
 /// A segment that should be held.
@@ -27,6 +45,8 @@ pub(crate) enum Slot {
     Ready(Arc<Held>),
     /// It could not be opened; trying goes on.
     Failed(String),
+    /// Its bytes are not those that were written.
+    Damaged(String),
 }
 
 /// The segments of a node.
@@ -166,17 +186,18 @@ impl Holder {
             match state.slots.get(segment) {
                 Some((_, Slot::Ready(ready))) => held.push(ready.clone()),
                 Some((_, Slot::Opening)) => return Looked::Waiting(not_loaded),
-                Some((_, Slot::Failed(reason))) => {
-                    return Looked::Waiting(ServiceError::Io {
-                        reason: format!("segment {segment}: {reason}"),
-                    });
-                }
+                Some((_, Slot::Failed(reason))) => return Looked::Waiting(unreadable(*segment, reason)),
+                Some((_, Slot::Damaged(reason))) => return Looked::Gone(unreadable(*segment, reason)),
                 None if coming(*segment) => return Looked::Waiting(not_loaded),
                 None => return Looked::Gone(not_loaded),
             }
         }
         Looked::Ready(held)
     }
+}
+
+fn unreadable(segment: SegmentId, reason: &str) -> ServiceError {
+    ServiceError::Io { reason: format!("segment {segment}: {reason}") }
 }
 
 enum Looked {

@@ -3,6 +3,7 @@
 //! ```text
 //! reconcile   hold/<node>/… says which segments to hold: opens, closes, attaches indexes, reports held/…
 //! load        one segment, from files to readable, with every delete it has missed
+//! check       compares what is held with its checksums, in the background
 //! holder      the segments and their states; reads wait here for one that is being opened
 //! service     searches, retrievals, counts, deletes
 //! ```
@@ -14,6 +15,7 @@
 //! every moment in at least one of them, so reading in the same direction misses none. Deletes are
 //! idempotent; applying one twice changes nothing.
 
+mod check;
 mod environment;
 mod error;
 mod holder;

@@ -20,7 +20,7 @@ pub(crate) async fn load(
     let collection = place.collection;
     let record = segment_record(environment, collection, place.segment).await?;
     let segment = SealedSegment::load(&*environment.store, &record).await?;
-    let held = Arc::new(Held { collection, shard: record.shard, segment });
+    let held = Arc::new(Held::new(collection, record.shard, segment));
     attach_indexes(environment, &held, &record).await;
     if !holder.feed(place, &held) {
         return Ok(None);
@@ -63,7 +63,7 @@ pub(crate) async fn attach_indexes(environment: &Environment, held: &Held, recor
     }
     for definition in &definitions.indexes {
         let Some(file) = record.indexes.get(&definition.id) else { continue };
-        if attached.contains(&definition.id) || !has_content(file) {
+        if attached.contains(&definition.id) || !has_content(file) || !held.trusts(definition.id) {
             continue;
         }
         if let Err(error) = held.segment.load_index(&*environment.store, definition, file).await {

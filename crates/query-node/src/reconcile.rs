@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::Environment;
+use crate::check::check;
 use crate::error::{Error, Result};
 use crate::holder::{Held, Holder, Place, Slot};
 use crate::load::{attach_indexes, has_content, load};
@@ -21,6 +22,7 @@ pub(crate) struct Reconciler {
     environment: Environment,
     holder: Arc<Holder>,
     loads: Arc<Semaphore>,
+    checks: Arc<Semaphore>,
     /// What was last reported, by collection.
     reported: BTreeMap<CollectionId, HeldRecord>,
 }
@@ -28,7 +30,8 @@ pub(crate) struct Reconciler {
 impl Reconciler {
     pub(crate) fn new(environment: Environment, holder: Arc<Holder>) -> Self {
         let loads = Arc::new(Semaphore::new(environment.settings.concurrent_loads.max(1)));
-        Self { environment, holder, loads, reported: BTreeMap::new() }
+        let checks = Arc::new(Semaphore::new(1));
+        Self { environment, holder, loads, checks, reported: BTreeMap::new() }
     }
 
     pub(crate) async fn run(mut self, stopping: Stopping) {
@@ -79,12 +82,15 @@ impl Reconciler {
     }
 
     fn start_loading(&self, place: Place) {
-        let (environment, holder, loads) =
-            (self.environment.clone(), self.holder.clone(), self.loads.clone());
+        let (environment, holder) = (self.environment.clone(), self.holder.clone());
+        let (loads, checks) = (self.loads.clone(), self.checks.clone());
         self.environment.tasks.spawn("segment-load", move |stopping| async move {
-            let Some(Ok(_slot)) = stopping.race(loads.acquire()).await else { return };
+            let Some(Ok(turn)) = stopping.race(loads.acquire()).await else { return };
             let loading = load_until_held(&environment, &holder, place);
-            stopping.race(loading).await;
+            let Some(Some(held)) = stopping.race(loading).await else { return };
+            drop(turn);
+            let Some(Ok(_turn)) = stopping.race(checks.acquire()).await else { return };
+            check(&environment, &holder, place, &held).await;
         });
     }
 
@@ -110,7 +116,7 @@ impl Reconciler {
                 Slot::Ready(held) => {
                     record.segments.insert(segment, cost(&held));
                 }
-                Slot::Failed(reason) => {
+                Slot::Failed(reason) | Slot::Damaged(reason) => {
                     record.failures.insert(segment, reason);
                 }
             }
@@ -176,8 +182,8 @@ pub(crate) fn wanted(environment: &Environment) -> BTreeMap<SegmentId, Collectio
 fn differs(record: &SegmentRecord, held: &Held) -> bool {
     let mut attached = held.segment.indexes();
     attached.sort_unstable();
-    let finished = record.indexes.iter().filter(|(_, file)| has_content(file)).map(|(id, _)| *id);
-    !finished.eq(attached)
+    let finished = record.indexes.iter().filter(|(id, file)| has_content(file) && held.trusts(**id));
+    !finished.map(|(id, _)| *id).eq(attached)
 }
 
 fn cost(held: &Held) -> HeldSegment {
@@ -186,16 +192,17 @@ fn cost(held: &Held) -> HeldSegment {
 }
 
 /// Tries until the segment is held or no longer wanted.
-async fn load_until_held(environment: &Environment, holder: &Holder, place: Place) {
+async fn load_until_held(environment: &Environment, holder: &Holder, place: Place) -> Option<Arc<Held>> {
     let segment = place.segment;
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
     while holder.wants(place) {
         match load(environment, holder, place).await {
             Ok(Some(held)) => {
                 info!(%segment, rows = held.segment.rows(), "segment held");
-                return holder.set(place, Slot::Ready(held));
+                holder.set(place, Slot::Ready(held.clone()));
+                return Some(held);
             }
-            Ok(None) => return,
+            Ok(None) => return None,
             Err(error) => {
                 let reason = match &error {
                     Error::Service(_) | Error::NoSegment { .. } => None,
@@ -209,4 +216,5 @@ async fn load_until_held(environment: &Environment, holder: &Holder, place: Plac
         }
         backoff.wait().await;
     }
+    None
 }

@@ -38,7 +38,7 @@ impl QueryNode {
         let slots = self.holder.slots().into_iter();
         slots
             .filter_map(|(segment, _, slot)| match slot {
-                Slot::Failed(reason) => Some(format!("segment {segment}: {reason}")),
+                Slot::Failed(reason) | Slot::Damaged(reason) => Some(format!("segment {segment}: {reason}")),
                 Slot::Opening | Slot::Ready(_) => None,
             })
             .collect()

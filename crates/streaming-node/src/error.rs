@@ -129,7 +129,9 @@ pub(crate) fn of_log(error: &WalError) -> ServiceError {
 
 /// What a caller is told of a failed metastore.
 pub(crate) fn of_metastore(error: &KvError) -> ServiceError {
-    if error.retryable() {
+    if error.disk_full() {
+        ServiceError::DiskFull { reason: error.to_string() }
+    } else if error.retryable() {
         ServiceError::Unavailable { reason: error.to_string() }
     } else {
         ServiceError::internal(error)

@@ -108,6 +108,8 @@ pub enum KvError {
         source: Box<dyn std::error::Error + Send + Sync>,
         /// Whether the failure happened when the outcome was already out of our hands.
         maybe_applied: bool,
+        /// Whether there was no room on the disk.
+        disk_full: bool,
     },
     /// An earlier write failed, so that memory and disk may differ: no write is taken until reopened.
     #[error("metastore {path} takes no writes since an earlier failure: {cause}")]
@@ -116,6 +118,8 @@ pub enum KvError {
         path: PathBuf,
         /// The earlier failure.
         cause: String,
+        /// Whether that was for want of room on the disk: with room, writes are taken again.
+        disk_full: bool,
     },
 }
 
@@ -139,6 +143,20 @@ impl KvError {
             | Self::Storage { .. }
             | Self::ReadOnly { .. } => false,
         }
+    }
+
+    /// What went wrong, without the path that every message of a store begins with.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            Self::Storage { source, .. } => source.to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether there is no room on the disk.
+    #[must_use]
+    pub fn disk_full(&self) -> bool {
+        matches!(self, Self::Storage { disk_full: true, .. } | Self::ReadOnly { disk_full: true, .. })
     }
 
     /// Whether the call may have taken effect although it failed.

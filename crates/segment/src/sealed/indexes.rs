@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use redkite_index::scalar::ScalarIndex;
-use redkite_index::vector::VectorIndex;
+use redkite_index::vector::{IndexError, VectorIndex};
 use redkite_types::{FieldId, IndexId};
 
 /// An open index file.
@@ -23,6 +23,15 @@ impl AttachedIndex {
         match self {
             Self::Vector(index) => index.memory_bytes(),
             Self::Scalar(index) => index.memory_bytes(),
+        }
+    }
+
+    /// Compares what opening did not look at with its checksums.
+    fn verify(&self) -> Result<(), IndexError> {
+        match self {
+            Self::Vector(index) => index.verify(),
+            // Checked whole when it was opened.
+            Self::Scalar(_) => Ok(()),
         }
     }
 
@@ -56,6 +65,12 @@ impl Indexes {
 
     pub(super) fn ids(&self) -> Vec<IndexId> {
         self.0.iter().map(|(id, _, _)| *id).collect()
+    }
+
+    /// Those whose files are damaged.
+    pub(super) fn damaged(&self) -> Vec<(IndexId, IndexError)> {
+        let check = |(id, _, index): &(IndexId, FieldId, AttachedIndex)| Some((*id, index.verify().err()?));
+        self.0.iter().filter_map(check).collect()
     }
 
     pub(super) fn bytes(&self) -> usize {

@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
-use redkite_index::vector::{VectorsView, inverse_norms};
+use redkite_index::vector::{IndexError, VectorsView, inverse_norms};
 use redkite_query::{RetrievePart, SearchPart};
 use redkite_storage::Mapped;
 use redkite_storage::format::{KeyDeletes, RowDeletes, SegmentFile, SegmentStats};
@@ -209,6 +209,16 @@ impl SealedSegment {
     /// Forgets an index; searches that use it finish with it.
     pub fn detach_index(&self, id: IndexId) {
         self.indexes.rcu(|indexes| indexes.without(id));
+    }
+
+    /// Compares the whole data file and the attached indexes with their checksums; gives back the indexes
+    /// that are damaged. Reads everything, and blocks meanwhile.
+    ///
+    /// # Errors
+    /// If the data file is damaged.
+    pub fn verify(&self) -> Result<Vec<(IndexId, IndexError)>> {
+        self.file.verify()?;
+        Ok(self.indexes.load().damaged())
     }
 
     /// The attached indexes.

@@ -47,6 +47,9 @@ impl redkite_coordinator::Ids for SharedIds {
 #[async_trait]
 impl redkite_proxy::AutoIds for SharedIds {
     async fn allocate(&self, count: u32) -> Result<i64, Error> {
-        self.0.take(count).await.map_err(|error| Error::Unavailable { reason: error.to_string() })
+        self.0.take(count).await.map_err(|error| {
+            let reason = error.to_string();
+            if error.disk_full() { Error::DiskFull { reason } } else { Error::Unavailable { reason } }
+        })
     }
 }

@@ -55,8 +55,7 @@ struct Ground {
 
 impl Ground {
     async fn lay(directory: &DataDirectory, tasks: &Tasks) -> anyhow::Result<Self> {
-        let kv = EmbeddedKv::open(&directory.join("meta/metadata.redb"), &EmbeddedSettings::default(), tasks)
-            .await?;
+        let kv = EmbeddedKv::open(&directory.metastore()?, &EmbeddedSettings::default(), tasks).await?;
         let view = MetadataView::start(kv.clone(), tasks).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ids = SharedIds(Arc::new(IdAllocator::new(kv.clone(), "global", clock.clone())));

@@ -3,7 +3,7 @@
 //! Opening reads header and footer only, whatever the number of rows. A scalar column is checked
 //! against its checksum when it is first asked for, and stays checked; vector columns are large and
 //! searched at random, so they are checked by [`SegmentFile::verify`] only, which whoever rewrites or
-//! indexes the file runs first.
+//! indexes the file runs first, and whoever searches it runs in the background.
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};

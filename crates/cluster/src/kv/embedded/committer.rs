@@ -82,8 +82,11 @@ impl Committer {
         self.heal();
         let answers = match &self.outage {
             Some(outage) => {
-                let (path, cause) = (&self.shared.path, &outage.cause);
-                let refusal = || KvError::ReadOnly { path: path.clone(), cause: cause.clone() };
+                let refusal = || KvError::ReadOnly {
+                    path: self.shared.path.clone(),
+                    cause: outage.cause.clone(),
+                    disk_full: outage.disk_full,
+                };
                 group.iter().map(|_| Err(refusal())).collect()
             }
             None => self.commit(&group),
@@ -140,14 +143,15 @@ impl Committer {
 
     /// Stops writing: memory and disk may differ now, and only opening anew tells.
     fn fail(&mut self, count: usize, failed: &Failed) -> Vec<Result<TxnOutcome, KvError>> {
-        let cause = failed.cause.to_string();
+        let (cause, disk_full) = (failed.cause.cause(), failed.cause.disk_full());
         tracing::error!(path = %self.shared.path.display(), %cause, "metastore takes no more writes");
-        self.outage = Some(Outage::new(cause.clone()));
+        self.outage = Some(Outage::new(cause.clone(), disk_full));
         let answer = || {
             Err(KvError::Storage {
                 path: self.shared.path.clone(),
                 source: cause.clone().into(),
                 maybe_applied: failed.maybe_applied,
+                disk_full,
             })
         };
         (0..count).map(|_| answer()).collect()

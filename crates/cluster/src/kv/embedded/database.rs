@@ -302,7 +302,21 @@ fn open_error(path: &Path, error: DatabaseError) -> KvError {
 }
 
 fn storage(path: &Path, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> KvError {
-    KvError::Storage { path: path.to_owned(), source: source.into(), maybe_applied: false }
+    let source = source.into();
+    let disk_full = disk_full(&*source);
+    KvError::Storage { path: path.to_owned(), source, maybe_applied: false, disk_full }
+}
+
+fn disk_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(redb::Error::Io(error)), _) | (_, Some(DatabaseError::Storage(StorageError::Io(error)))) => {
+            Some(error)
+        }
+        _ => error.downcast_ref::<std::io::Error>(),
+    };
+    error.is_some_and(|error| {
+        matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+    })
 }
 
 /// What a caught panic said.

@@ -21,12 +21,13 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Outage {
     pub(super) cause: String,
+    pub(super) disk_full: bool,
     next_try: Instant,
 }
 
 impl Outage {
-    pub(super) fn new(cause: String) -> Self {
-        Self { cause, next_try: Instant::now() + PAUSE }
+    pub(super) fn new(cause: String, disk_full: bool) -> Self {
+        Self { cause, disk_full, next_try: Instant::now() + PAUSE }
     }
 }
 
@@ -56,7 +57,8 @@ impl Committer {
             return Err(KvError::Closed);
         }
         // Closed first: the file can be open only once.
-        *slot = Slot::Broken("the metastore is being opened again".to_owned());
+        let opening = "the metastore is being opened again".to_owned();
+        *slot = Slot::Broken { cause: opening, disk_full: false };
         let opened = Database::reopen(&shared.path, shared.cache_bytes).and_then(|opened| {
             let path = shared.path.clone();
             let (found, durable) = (opened.revision.0, self.durable);
@@ -64,7 +66,7 @@ impl Committer {
             if found < durable { Err(KvError::Corrupt { path, detail: detail() }) } else { Ok(opened) }
         });
         let Reopened { database, revision, leased } =
-            opened.inspect_err(|error| *slot = Slot::Broken(error.to_string()))?;
+            opened.inspect_err(|error| *slot = Slot::broken_by(error))?;
         *slot = Slot::Open(database);
         if revision.0 != self.durable {
             shared.history.restart(revision);

@@ -75,18 +75,28 @@ struct Shared {
 enum Slot {
     Open(Database),
     /// It could not be opened again after a failure.
-    Broken(String),
+    Broken {
+        cause: String,
+        disk_full: bool,
+    },
     Closed,
+}
+
+impl Slot {
+    fn broken_by(error: &KvError) -> Self {
+        Self::Broken { cause: error.cause(), disk_full: error.disk_full() }
+    }
 }
 
 impl Shared {
     fn with_database<T>(&self, work: impl FnOnce(&Database) -> Result<T, KvError>) -> Result<T, KvError> {
         match &*self.database.read() {
             Slot::Open(database) => work(database),
-            Slot::Broken(cause) => Err(KvError::Storage {
+            Slot::Broken { cause, disk_full } => Err(KvError::Storage {
                 path: self.path.clone(),
                 source: cause.clone().into(),
                 maybe_applied: false,
+                disk_full: *disk_full,
             }),
             Slot::Closed => Err(KvError::Closed),
         }
@@ -163,6 +173,7 @@ impl EmbeddedKv {
                 path: self.shared.path.clone(),
                 source: "committer ended".into(),
                 maybe_applied: true,
+                disk_full: false,
             })
         })
     }
