@@ -61,6 +61,10 @@ struct Arguments {
     /// Search an already filled collection again instead of filling it anew.
     #[arg(long)]
     keep: bool,
+    /// At the end, kill the server (`--pid`) with SIGKILL, start it by this command, and measure how long its
+    /// first search takes to be answered.
+    #[arg(long, value_name = "COMMAND")]
+    restart: Option<String>,
     /// Append the results as JSON lines to this file.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -84,6 +88,7 @@ async fn main() -> anyhow::Result<()> {
         run: Duration::from_secs(arguments.seconds),
         batch: arguments.batch,
         keep: arguments.keep,
+        restart: arguments.restart,
     };
     let results = measure::run(&plan, &dataset).await?;
     print!("{}", report::markdown(&arguments.name, &results));

@@ -1,10 +1,13 @@
 //! What is measured, in which order.
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, ensure};
 use redkite_proto::common::ConsistencyLevel;
+use redkite_proto::milvus::SearchRequest;
 use serde::Serialize;
 
 use crate::data::{Dataset, recall};
@@ -13,7 +16,9 @@ use crate::wire::{Connection, search};
 /// Filters `bucket < n` let through n percent of the rows.
 const SELECTIVITIES: [i64; 3] = [1, 10, 50];
 const WARM_UP: Duration = Duration::from_millis(500);
-const FRESHNESS_ROUNDS: usize = 200;
+const FRESHNESS_ROUNDS: usize = 500;
+/// How long a restarted server may take to answer.
+const RESTART_LIMIT: Duration = Duration::from_secs(300);
 
 /// What to do.
 pub(crate) struct Plan {
@@ -27,6 +32,7 @@ pub(crate) struct Plan {
     pub(crate) run: Duration,
     pub(crate) batch: usize,
     pub(crate) keep: bool,
+    pub(crate) restart: Option<String>,
 }
 
 /// Everything measured.
@@ -38,6 +44,16 @@ pub(crate) struct Results {
     pub(crate) memory_mb: Option<u64>,
     pub(crate) searches: Vec<Search>,
     pub(crate) fresh: Option<Latency>,
+    pub(crate) restart: Option<Restart>,
+}
+
+/// Being back after `kill -9`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Restart {
+    /// Seconds from the start of the process to the answer of its first search.
+    pub(crate) first_search_s: f64,
+    /// Recall of the searches after it.
+    pub(crate) recall: f64,
 }
 
 /// Filling the collection; seconds.
@@ -91,13 +107,16 @@ pub(crate) async fn run(plan: &Plan, data: &Dataset) -> anyhow::Result<Results> 
     for &ef in &plan.efs {
         results.searches.extend(runs(plan, data, ef, 100, &exact, &plan.clients).await?);
     }
-    for selectivity in SELECTIVITIES {
+    for selectivity in SELECTIVITIES.into_iter().filter(|_| !plan.efs.is_empty()) {
         let exact = data.neighbours(selectivity);
         let ends = [1, plan.clients.iter().copied().max().unwrap_or(1)];
         results.searches.extend(runs(plan, data, 64, selectivity, &exact, &ends).await?);
     }
     results.memory_mb = plan.pid.and_then(resident_mb);
     results.fresh = Some(fresh(plan, data, &mut connection).await?);
+    if let Some(command) = &plan.restart {
+        results.restart = Some(restart(plan, data, command, &exact).await?);
+    }
     Ok(results)
 }
 
@@ -106,7 +125,7 @@ async fn fill(plan: &Plan, data: &Dataset, connection: &mut Connection) -> anyho
     let mut spent = Duration::ZERO;
     for start in (0..data.rows()).step_by(plan.batch) {
         let begun = Instant::now();
-        connection.insert(data, start..(start + plan.batch).min(data.rows())).await?;
+        connection.insert(data, start..(start + plan.batch).min(data.rows()), 0).await?;
         spent += begun.elapsed();
     }
     #[expect(clippy::cast_precision_loss, reason = "small counts")]
@@ -134,16 +153,8 @@ async fn runs(
     exact: &[Vec<i64>],
     clients: &[usize],
 ) -> anyhow::Result<Vec<Search>> {
-    let filter = if selectivity == 100 { String::new() } else { format!("bucket < {selectivity}") };
-    let requests: Vec<_> = (0..data.nq())
-        .map(|query| search(data.query(query), &plan.metric, ef, &filter, ConsistencyLevel::Bounded))
-        .collect();
-    let mut connection = Connection::open(&plan.address).await?;
-    let mut found = Vec::with_capacity(requests.len());
-    for request in &requests {
-        found.push(connection.search(request.clone()).await?);
-    }
-    let recall = recall(&found, exact);
+    let requests = requests(plan, data, ef, selectivity);
+    let recall = recall_of(&mut Connection::open(&plan.address).await?, &requests, exact).await?;
     let requests = Arc::new(requests);
     let mut searches = Vec::new();
     for &clients in clients {
@@ -154,10 +165,28 @@ async fn runs(
     Ok(searches)
 }
 
+fn requests(plan: &Plan, data: &Dataset, ef: u32, selectivity: i64) -> Vec<SearchRequest> {
+    let filter = if selectivity == 100 { String::new() } else { format!("bucket < {selectivity}") };
+    let queries = (0..data.nq()).map(|query| data.query(query));
+    queries.map(|query| search(query, &plan.metric, ef, &filter, ConsistencyLevel::Bounded)).collect()
+}
+
+async fn recall_of(
+    connection: &mut Connection,
+    requests: &[SearchRequest],
+    exact: &[Vec<i64>],
+) -> anyhow::Result<f64> {
+    let mut found = Vec::with_capacity(requests.len());
+    for request in requests {
+        found.push(connection.search(request.clone()).await?);
+    }
+    Ok(recall(&found, exact))
+}
+
 /// Searches as fast as `clients` closed loops can.
 async fn load(
     plan: &Plan,
-    requests: Arc<Vec<redkite_proto::milvus::SearchRequest>>,
+    requests: Arc<Vec<SearchRequest>>,
     clients: usize,
 ) -> anyhow::Result<(f64, Latency)> {
     let next = Arc::new(AtomicUsize::new(0));
@@ -199,11 +228,45 @@ async fn fresh(plan: &Plan, data: &Dataset, connection: &mut Connection) -> anyh
         let vector = &data.vectors[round * data.dim..(round + 1) * data.dim];
         let request = search(vector, &plan.metric, 64, "", ConsistencyLevel::Strong);
         let begun = Instant::now();
-        connection.insert(data, round..round + 1).await?;
-        connection.search(request).await?;
+        connection.insert(data, round..round + 1, data.rows()).await?;
+        let found = connection.search(request).await?;
         times.push(begun.elapsed());
+        let new = i64::try_from(data.rows() + round)?;
+        ensure!(found.contains(&new), "row {new} is acknowledged, and a strong search does not find it");
     }
+    let new = i64::try_from(data.rows())?;
+    connection.delete(&format!("id >= {new}")).await?;
     Ok(Latency::of(times))
+}
+
+/// Kills the server, starts it again, and asks until it answers.
+async fn restart(plan: &Plan, data: &Dataset, command: &str, exact: &[Vec<i64>]) -> anyhow::Result<Restart> {
+    let pid = plan.pid.context("--restart needs --pid")?;
+    let killed = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status()?;
+    ensure!(killed.success(), "process {pid} cannot be killed");
+    while Connection::open(&plan.address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let requests = requests(plan, data, 64, 100);
+    let begun = Instant::now();
+    let mut server = std::process::Command::new("sh");
+    server.args(["-c", &format!("exec {command}")]).stdin(Stdio::null());
+    let mut server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut connection = loop {
+        ensure!(begun.elapsed() < RESTART_LIMIT, "no answer after {RESTART_LIMIT:?}");
+        if let Ok(mut connection) = Connection::open(&plan.address).await
+            && connection.search(requests[0].clone()).await.is_ok_and(|found| !found.is_empty())
+        {
+            break connection;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let first_search_s = begun.elapsed().as_secs_f64();
+    let recall = recall_of(&mut connection, &requests, exact).await?;
+    eprintln!("restarted: first search after {first_search_s:.2} s, recall {recall:.4}");
+    server.kill()?;
+    server.wait()?;
+    Ok(Restart { first_search_s, recall })
 }
 
 fn resident_mb(pid: u32) -> Option<u64> {

@@ -27,6 +27,13 @@ pub(crate) fn markdown(name: &str, results: &Results) -> String {
             fresh.p50, fresh.p99
         );
     }
+    if let Some(restart) = &results.restart {
+        let _ = writeln!(
+            text,
+            "kill -9 and start: first search answered after {:.2} s, recall of those after it {:.4}",
+            restart.first_search_s, restart.recall
+        );
+    }
     text.push_str("\n| rows passing | ef | recall@10 | clients | queries/s | p50 ms | p99 ms |\n|---|---|---|---|---|---|---|\n");
     for run in &results.searches {
         let _ = writeln!(

@@ -10,9 +10,9 @@ use redkite_proto::common::{
 };
 use redkite_proto::milvus::milvus_service_client::MilvusServiceClient;
 use redkite_proto::milvus::{
-    CreateCollectionRequest, CreateIndexRequest, DescribeIndexRequest, DropCollectionRequest, FlushRequest,
-    GetFlushStateRequest, GetLoadingProgressRequest, InsertRequest, LoadCollectionRequest, SearchRequest,
-    search_request,
+    CreateCollectionRequest, CreateIndexRequest, DeleteRequest, DescribeIndexRequest, DropCollectionRequest,
+    FlushRequest, GetFlushStateRequest, GetLoadingProgressRequest, InsertRequest, LoadCollectionRequest,
+    SearchRequest, search_request,
 };
 use redkite_proto::schema::{
     CollectionSchema, DataType, FieldData, FieldSchema, LongArray, ScalarField, VectorField, field_data,
@@ -77,10 +77,12 @@ impl Connection {
         check(Some(&self.0.create_collection(request).await?.into_inner()))
     }
 
+    /// Inserts rows of the data; their ids are their places in it, counted from `first_id`.
     pub(crate) async fn insert(
         &mut self,
         data: &Dataset,
         rows: std::ops::Range<usize>,
+        first_id: usize,
     ) -> anyhow::Result<()> {
         let long = |name: &str, values: Vec<i64>| FieldData {
             field_name: name.into(),
@@ -106,13 +108,19 @@ impl Connection {
             collection_name: COLLECTION.into(),
             num_rows: u32::try_from(rows.len())?,
             fields_data: vec![
-                long("id", rows.clone().map(|row| row as i64).collect()),
+                long("id", rows.clone().map(|row| (first_id + row) as i64).collect()),
                 long("bucket", rows.map(Dataset::bucket).collect()),
                 vector,
             ],
             ..Default::default()
         };
         check(self.0.insert(request).await?.into_inner().status.as_ref())
+    }
+
+    pub(crate) async fn delete(&mut self, filter: &str) -> anyhow::Result<()> {
+        let request =
+            DeleteRequest { collection_name: COLLECTION.into(), expr: filter.into(), ..Default::default() };
+        check(self.0.delete(request).await?.into_inner().status.as_ref())
     }
 
     pub(crate) async fn flush(&mut self) -> anyhow::Result<()> {
