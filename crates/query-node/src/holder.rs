@@ -7,8 +7,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redkite_segment::SealedSegment;
 use redkite_service::Error as ServiceError;
-use redkite_types::{CollectionId, IndexId, SegmentId, ShardId};
+use redkite_types::{CollectionId, IndexId, SegmentId, ShardId, Timestamp};
 use tokio::sync::watch;
+
+use crate::coverage::Coverage;
 
 /// A segment that is open.
 #[derive(Debug)]
@@ -16,13 +18,22 @@ pub(crate) struct Held {
     pub(crate) collection: CollectionId,
     pub(crate) shard: ShardId,
     pub(crate) segment: SealedSegment,
+    /// The deletes it has.
+    pub(crate) deletes: Mutex<Coverage>,
     /// Indexes whose files are damaged: not attached again.
     distrusted: Mutex<BTreeSet<IndexId>>,
 }
 
 impl Held {
-    pub(crate) fn new(collection: CollectionId, shard: ShardId, segment: SealedSegment) -> Self {
-        Self { collection, shard, segment, distrusted: Mutex::default() }
+    /// A segment whose files have every delete up to a timestamp.
+    pub(crate) fn new(
+        collection: CollectionId,
+        shard: ShardId,
+        segment: SealedSegment,
+        deletes_through: Timestamp,
+    ) -> Self {
+        let deletes = Mutex::new(Coverage::up_to(deletes_through));
+        Self { collection, shard, segment, deletes, distrusted: Mutex::default() }
     }
 
     /// Searches without an index from now on.

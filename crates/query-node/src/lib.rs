@@ -3,6 +3,7 @@
 //! ```text
 //! reconcile   hold/<node>/… says which segments to hold: opens, closes, attaches indexes, reports held/…
 //! load        one segment, from files to readable, with every delete it has missed
+//! coverage    which deletes a segment has, and whether some are missing
 //! check       compares what is held with its checksums, in the background
 //! holder      the segments and their states; reads wait here for one that is being opened
 //! service     searches, retrievals, counts, deletes
@@ -16,6 +17,7 @@
 //! idempotent; applying one twice changes nothing.
 
 mod check;
+mod coverage;
 mod environment;
 mod error;
 mod holder;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use redkite_catalog::{Record, SegmentIndexFile, SegmentRecord, ShardCheckpoint};
 use redkite_segment::{SealedSegment, read_deltas};
 use redkite_storage::format::RowDeletes;
-use redkite_types::{CollectionId, SegmentId, ShardId};
+use redkite_types::{CollectionId, SegmentId, ShardId, Timestamp};
 
 use crate::Environment;
 use crate::error::{Error, Result};
@@ -20,34 +20,42 @@ pub(crate) async fn load(
     let collection = place.collection;
     let record = segment_record(environment, collection, place.segment).await?;
     let segment = SealedSegment::load(&*environment.store, &record).await?;
-    let held = Arc::new(Held::new(collection, record.shard, segment));
+    let held = Arc::new(Held::new(collection, record.shard, segment, record.deletes_through));
     attach_indexes(environment, &held, &record).await;
     if !holder.feed(place, &held) {
         return Ok(None);
     }
-    apply_missed(environment, &held, &record).await?;
+    let mut missing = record.deletes_through;
+    loop {
+        apply_missed(environment, &held, missing).await?;
+        match held.deletes.lock().end_loading() {
+            Ok(()) => break,
+            Err(after) => missing = after,
+        }
+    }
     let warmed = held.clone();
     environment.cpu.run(move || warmed.segment.warm()).await??;
     Ok(Some(held))
 }
 
-/// Applies every delete the segment has missed: the leader's buffer first, then the files.
-async fn apply_missed(environment: &Environment, held: &Arc<Held>, opened: &SegmentRecord) -> Result<()> {
+/// Applies every delete after a timestamp: the leader's buffer first, then the files.
+pub(crate) async fn apply_missed(environment: &Environment, held: &Held, after: Timestamp) -> Result<()> {
     let leader = environment.shards.leader(held.shard).await?;
-    let buffered = leader.deletes_after(held.shard, opened.deletes_through).await?;
+    let buffered = leader.deletes_after(held.shard, after).await?;
     apply(held, &buffered.deletes)?;
     // A delta vanishes from the checkpoint only after its content is in the segment's own record.
     for delta in checkpoint(environment, held.shard).await?.deltas {
-        if delta.through > opened.deletes_through {
+        if delta.through > after {
             held.segment.apply_deltas(&read_deltas(&*environment.store, &delta.path).await?)?;
         }
     }
     let now = segment_record(environment, held.collection, held.segment.id()).await?;
-    if let Some(deletes) = now.deletes.filter(|_| now.deletes_through > opened.deletes_through) {
+    if let Some(deletes) = now.deletes.filter(|_| now.deletes_through > after) {
         let bytes = environment.store.get(&deletes.path).await.map_err(redkite_segment::Error::from)?;
         let folded = RowDeletes::decode(&deletes.path, &bytes).map_err(redkite_segment::Error::from)?;
         held.segment.apply_row_deletes(&folded);
     }
+    held.deletes.lock().add(after, buffered.through);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use redkite_types::{CollectionId, SegmentId, ShardId};
 use crate::Environment;
 use crate::error::{Error, Result};
 use crate::holder::{Held, Holder, Slot};
-use crate::load::apply;
+use crate::load::{apply, apply_missed};
 use crate::reconcile::{Reconciler, wanted};
 
 /// A query node. Cheap to clone.
@@ -124,11 +124,25 @@ impl QueryNode {
 
     async fn take_deletes(&self, shard: ShardId, batch: DeleteBatch) -> Result<()> {
         let held = self.holder.fed(shard);
-        if held.is_empty() || batch.deletes.is_empty() {
+        if held.is_empty() {
             return Ok(());
         }
-        let apply_all = move || held.iter().try_for_each(|held| apply(held, &batch.deletes));
-        self.environment.cpu.run(apply_all).await?
+        if !batch.deletes.is_empty() {
+            let (applied, deletes) = (held.clone(), batch.deletes);
+            let apply_all = move || applied.iter().try_for_each(|held| apply(held, &deletes));
+            self.environment.cpu.run(apply_all).await??;
+        }
+        for held in held {
+            let gap = {
+                let mut deletes = held.deletes.lock();
+                deletes.add(batch.after, batch.through);
+                deletes.gap_when_loaded()
+            };
+            if let Some(after) = gap {
+                apply_missed(&self.environment, &held, after).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -101,7 +101,7 @@ impl Stage {
     async fn delete(&self) {
         let delete = Delete { timestamp: DELETED, partition: None, keys: keys() };
         self.buffer.lock().push(delete.clone());
-        let batch = DeleteBatch { deletes: vec![delete], through: DELETED };
+        let batch = DeleteBatch { after: SEALED, deletes: vec![delete], through: DELETED };
         self.node.get().unwrap().apply_deletes(SHARD, batch).await.unwrap();
     }
 
@@ -214,9 +214,10 @@ impl Shard for Leader {
     async fn deletes_after(&self, _: ShardId, after: Timestamp) -> Result<DeleteBatch> {
         self.0.next().await;
         let later = |delete: &&Delete| delete.timestamp > after;
-        let deletes = self.0.buffer.lock().iter().filter(later).cloned().collect();
+        let deletes: Vec<_> = self.0.buffer.lock().iter().filter(later).cloned().collect();
+        let written = self.0.done.load(Ordering::SeqCst) > 0;
         self.0.next().await;
-        Ok(DeleteBatch { deletes, through: DELETED })
+        Ok(DeleteBatch { after, deletes, through: if written { DELETED } else { SEALED } })
     }
 }
 
@@ -271,54 +272,75 @@ async fn put<R: Record>(kv: &dyn Kv, key: &R::Key, record: &R) {
     kv.put(R::key(key), Bytes::from(record.encode())).await.unwrap();
 }
 
+/// A query node that is to hold the segment.
+struct World {
+    stage: Arc<Stage>,
+    node: Arc<QueryNode>,
+    kv: Arc<EmbeddedKv>,
+    tasks: Tasks,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    async fn new(schedule: [usize; EVENTS]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let tasks = Tasks::new("test");
+        let path = directory.path().join("metadata.redb");
+        let inner = EmbeddedKv::open(&path, &EmbeddedSettings::default(), &tasks).await.unwrap();
+        let store = Arc::new(LocalStore::open(directory.path().join("objects")).await.unwrap());
+        let stage = Arc::new(Stage {
+            kv: OnceLock::new(),
+            store: store.clone(),
+            node: OnceLock::new(),
+            buffer: Mutex::default(),
+            schedule,
+            done: AtomicUsize::new(0),
+            moment: AtomicUsize::new(0),
+        });
+        let _ = stage.kv.set(inner.clone());
+        let record = write_segment(&store).await;
+        put(&*inner, &SHARD.collection, &collection()).await;
+        put(&*inner, &(SHARD.collection, SEGMENT), &record).await;
+        let kv = Arc::new(Watched { inner: inner.clone(), stage: stage.clone() });
+        let view = MetadataView::start(kv.clone(), &tasks).await.unwrap();
+        let node = Arc::new(QueryNode::start(Environment {
+            node: NODE,
+            settings: QueryNodeSettings::default(),
+            view,
+            kv,
+            lease: None,
+            store,
+            shards: Arc::new(Leader(stage.clone())),
+            cpu: CpuPool::new("test", 1).unwrap(),
+            tasks: tasks.clone(),
+        }));
+        let _ = stage.node.set(node.clone());
+        put(&*inner, &(NODE, SHARD.collection), &HoldRecord { segments: [SEGMENT].into() }).await;
+        Self { stage, node, kv: inner, tasks, _directory: directory }
+    }
+
+    async fn end(self) {
+        self.tasks.stop(Duration::from_secs(5)).await;
+        self.kv.close().await;
+    }
+}
+
 /// Loads the segment with events at these moments; returns the number of rows at a late read point, and
 /// before the delete.
 async fn play(schedule: [usize; EVENTS]) -> (u64, u64) {
-    let directory = tempfile::tempdir().unwrap();
-    let tasks = Tasks::new("test");
-    let path = directory.path().join("metadata.redb");
-    let inner = EmbeddedKv::open(&path, &EmbeddedSettings::default(), &tasks).await.unwrap();
-    let store = Arc::new(LocalStore::open(directory.path().join("objects")).await.unwrap());
-    let stage = Arc::new(Stage {
-        kv: OnceLock::new(),
-        store: store.clone(),
-        node: OnceLock::new(),
-        buffer: Mutex::default(),
-        schedule,
-        done: AtomicUsize::new(0),
-        moment: AtomicUsize::new(0),
-    });
-    let _ = stage.kv.set(inner.clone());
-    let record = write_segment(&store).await;
-    put(&*inner, &SHARD.collection, &collection()).await;
-    put(&*inner, &(SHARD.collection, SEGMENT), &record).await;
-    let kv = Arc::new(Watched { inner: inner.clone(), stage: stage.clone() });
-    let view = MetadataView::start(kv.clone(), &tasks).await.unwrap();
-    let node = Arc::new(QueryNode::start(Environment {
-        node: NODE,
-        settings: QueryNodeSettings::default(),
-        view,
-        kv,
-        lease: None,
-        store,
-        shards: Arc::new(Leader(stage.clone())),
-        cpu: CpuPool::new("test", 1).unwrap(),
-        tasks: tasks.clone(),
-    }));
-    let _ = stage.node.set(node.clone());
-    put(&*inner, &(NODE, SHARD.collection), &HoldRecord { segments: [SEGMENT].into() }).await;
+    let world = World::new(schedule).await;
+    let (stage, node) = (&world.stage, &world.node);
     let counts = async {
         // Waits until the segment is held.
-        count(&node, Timestamp(100)).await;
+        count(node, Timestamp(100)).await;
         // Were there more moments than are tried, late events would come too early.
         let seen = stage.moment.load(Ordering::SeqCst);
         assert!((5..MOMENTS).contains(&seen), "{seen} moments in a load: adjust MOMENTS");
         stage.reach(MOMENTS).await;
-        (count(&node, Timestamp(100)).await, count(&node, SEALED).await)
+        (count(node, Timestamp(100)).await, count(node, SEALED).await)
     };
     let counts = tokio::time::timeout(Duration::from_secs(20), counts).await.expect("loaded in time");
-    tasks.stop(Duration::from_secs(5)).await;
-    inner.close().await;
+    world.end().await;
     counts
 }
 
@@ -356,4 +378,17 @@ async fn no_delete_is_lost_in_any_order_of_events() {
             }
         }
     }
+}
+
+/// As when the node lost the segment and got it back before it saw either.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_never_sent_is_looked_for() {
+    let world = World::new([usize::MAX; EVENTS]).await;
+    assert_eq!(count(&world.node, Timestamp(100)).await, 3);
+    world.stage.buffer.lock().push(Delete { timestamp: DELETED, partition: None, keys: keys() });
+    world.stage.done.store(1, Ordering::SeqCst);
+    let batch = DeleteBatch { after: DELETED, deletes: Vec::new(), through: DELETED };
+    world.node.apply_deletes(SHARD, batch).await.unwrap();
+    assert_eq!(count(&world.node, Timestamp(100)).await, 2);
+    world.end().await;
 }

@@ -12,6 +12,9 @@ use crate::{Result, RetrieveRequest, SearchRequest};
 /// Deletes of one shard, in timestamp order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeleteBatch {
+    /// Every delete of the shard up to here is in an earlier batch; a node that did not get those must
+    /// look for them.
+    pub after: Timestamp,
     /// The deletes.
     pub deletes: Vec<Delete>,
     /// Every delete of the shard up to here is in this batch or an earlier one.

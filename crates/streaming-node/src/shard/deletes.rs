@@ -15,6 +15,8 @@ use redkite_types::{DataType, PrimaryKeys, Timestamp};
 pub(crate) struct DeleteBuffer {
     deletes: VecDeque<Delete>,
     bytes: usize,
+    /// The last delete.
+    newest: Timestamp,
     /// Every delete up to here has passed through the buffer.
     through: Timestamp,
 }
@@ -22,6 +24,7 @@ pub(crate) struct DeleteBuffer {
 impl DeleteBuffer {
     /// Adds the next delete.
     pub(crate) fn push(&mut self, delete: Delete) {
+        self.newest = self.newest.max(delete.timestamp);
         self.through = self.through.max(delete.timestamp);
         self.bytes += bytes(&delete);
         self.deletes.push_back(delete);
@@ -35,7 +38,12 @@ impl DeleteBuffer {
     /// The deletes after a timestamp.
     pub(crate) fn after(&self, after: Timestamp) -> DeleteBatch {
         let first = self.deletes.partition_point(|delete| delete.timestamp <= after);
-        DeleteBatch { deletes: self.deletes.range(first..).cloned().collect(), through: self.through }
+        DeleteBatch { after, deletes: self.deletes.range(first..).cloned().collect(), through: self.through }
+    }
+
+    /// When the last delete was.
+    pub(crate) fn newest(&self) -> Timestamp {
+        self.newest
     }
 
     /// The deletes of a stretch of time, as a delta file holds them.
@@ -58,11 +66,6 @@ impl DeleteBuffer {
             self.bytes -= bytes(delete);
             self.deletes.pop_front();
         }
-    }
-
-    /// Whether there is none up to a timestamp.
-    pub(crate) fn is_empty_through(&self, through: Timestamp) -> bool {
-        self.deletes.front().is_none_or(|delete| delete.timestamp > through)
     }
 
     /// Bytes held.
@@ -96,7 +99,6 @@ mod tests {
         let file = buffer.between(Timestamp(1), Timestamp(3), DataType::Int64);
         assert_eq!(file.keys, PrimaryKeys::Int64(vec![2, 3]));
         buffer.trim(Timestamp(4));
-        assert!(buffer.is_empty_through(Timestamp(4)));
         let all = buffer.after(Timestamp::ZERO);
         assert_eq!((all.deletes.len(), all.through), (1, Timestamp(5)));
         buffer.trim(Timestamp(5));

@@ -7,6 +7,11 @@
 //! A delete is put into the buffer before the nodes to send it to are looked up, both under the
 //! leader's lock. So a node that appears later (it is being given segments) finds the delete in the
 //! buffer when it asks for what it has missed, and one that appeared before is sent it.
+//!
+//! What a node has that is new to the leader is not known: it may have lost its segments and got them
+//! again before it saw either, and the leader before may have died before it had sent everything. So it
+//! begins behind, and every batch says after which delete it begins: a node that lacks an earlier one
+//! notices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -27,35 +32,55 @@ pub(crate) struct Feeds(BTreeMap<NodeId, Feed>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feed {
     Current,
-    Behind { delivered: Timestamp },
+    Behind {
+        delivered: Timestamp,
+    },
+    /// Behind, and nobody is catching up with it yet.
+    New {
+        delivered: Timestamp,
+    },
+}
+
+impl Feed {
+    /// Up to where the node surely has all deletes, if that is not all of them.
+    fn delivered(self) -> Option<Timestamp> {
+        match self {
+            Self::Current => None,
+            Self::Behind { delivered } | Self::New { delivered } => Some(delivered),
+        }
+    }
 }
 
 impl Feeds {
-    /// Forgets other nodes; new ones ask for what they have missed themselves, when they load segments.
-    pub(crate) fn keep(&mut self, nodes: &BTreeSet<NodeId>) {
+    /// Forgets other nodes. New ones are behind: they get what is not in files yet, and look into the
+    /// files themselves.
+    pub(crate) fn keep(&mut self, nodes: &BTreeSet<NodeId>, in_files: Timestamp) {
         self.0.retain(|node, _| nodes.contains(node));
         nodes.iter().for_each(|node| {
-            self.0.entry(*node).or_insert(Feed::Current);
+            self.0.entry(*node).or_insert(Feed::New { delivered: in_files });
         });
+    }
+
+    /// Takes new nodes as behind; whoever asks starts catching up with them.
+    fn take_new(&mut self) -> Vec<NodeId> {
+        let mut new = Vec::new();
+        for (node, feed) in &mut self.0 {
+            if let Feed::New { delivered } = *feed {
+                *feed = Feed::Behind { delivered };
+                new.push(*node);
+            }
+        }
+        new
     }
 
     /// Timestamp up to which even the last node has all deletes; `None` if none is behind.
     pub(crate) fn behind(&self) -> Option<Timestamp> {
-        self.0
-            .values()
-            .filter_map(|feed| match feed {
-                Feed::Behind { delivered } => Some(*delivered),
-                Feed::Current => None,
-            })
-            .min()
+        self.0.values().filter_map(|feed| feed.delivered()).min()
     }
 
     /// Whether a node has all deletes up to a timestamp.
     pub(crate) fn has(&self, node: NodeId, timestamp: Timestamp) -> bool {
-        match self.0.get(&node) {
-            Some(Feed::Behind { delivered }) => *delivered >= timestamp,
-            Some(Feed::Current) | None => true,
-        }
+        self.delivered(node).is_none_or(|delivered| delivered >= timestamp)
     }
 
     fn current(&self) -> Vec<NodeId> {
@@ -64,10 +89,7 @@ impl Feeds {
     }
 
     fn delivered(&self, node: NodeId) -> Option<Timestamp> {
-        match self.0.get(&node) {
-            Some(Feed::Behind { delivered }) => Some(*delivered),
-            Some(Feed::Current) | None => None,
-        }
+        self.0.get(&node).and_then(|feed| feed.delivered())
     }
 }
 
@@ -75,11 +97,12 @@ impl ShardLeader {
     /// Takes deletes into the buffer and to every node; returns when all have them or are behind.
     pub(super) async fn deliver(self: &Arc<Self>, deletes: Vec<Delete>) {
         let Some(last) = deletes.last() else { return };
-        let batch = DeleteBatch { through: last.timestamp, deletes };
-        let (nodes, before) = {
+        let through = last.timestamp;
+        let (batch, nodes, before) = {
             let mut state = self.state.lock();
+            let batch = DeleteBatch { after: state.deletes.newest(), deletes, through };
             batch.deletes.iter().for_each(|delete| state.deletes.push(delete.clone()));
-            (state.feeds.current(), state.read)
+            (batch, state.feeds.current(), state.read)
         };
         let patience = self.node.settings.delete_patience;
         let send = |node: NodeId| {
@@ -94,17 +117,15 @@ impl ShardLeader {
         }
     }
 
-    /// Makes every node catch up from the beginning of the buffer: what the leader before this one
-    /// sent is not known.
-    pub(super) fn deliver_all_again(self: &Arc<Self>) {
-        let (nodes, before) = {
-            let state = self.state.lock();
-            if state.deletes.is_empty_through(Timestamp::MAX) {
+    /// Begins to feed nodes as they come.
+    pub(super) async fn feed_new_receivers(self: Arc<Self>, stopping: Stopping) {
+        loop {
+            let new = self.state.lock().feeds.take_new();
+            new.into_iter().for_each(|node| self.start_catching_up(node));
+            if stopping.race(self.new_receivers.notified()).await.is_none() {
                 return;
             }
-            (state.feeds.current(), state.deletes_in_files)
-        };
-        nodes.into_iter().for_each(|node| self.fall_behind(node, before));
+        }
     }
 
     async fn send(&self, node: NodeId, batch: DeleteBatch, patience: Duration) -> Result<(), ServiceError> {
@@ -124,9 +145,13 @@ impl ShardLeader {
             None => false,
         };
         if known {
-            let shard = self.clone();
-            self.tasks.spawn("deletes-catch-up", move |stopping| shard.catch_up(node, stopping));
+            self.start_catching_up(node);
         }
+    }
+
+    fn start_catching_up(self: &Arc<Self>, node: NodeId) {
+        let shard = self.clone();
+        self.tasks.spawn("deletes-catch-up", move |stopping| shard.catch_up(node, stopping));
     }
 
     async fn catch_up(self: Arc<Self>, node: NodeId, stopping: Stopping) {

@@ -28,7 +28,7 @@ use redkite_runtime::{HybridClock, Tasks};
 use redkite_service::{DeleteBatch, Error as ServiceError, Flushed, Result};
 use redkite_types::{Epoch, Revision, ShardId, Timestamp};
 use redkite_wal::Log;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::Environment;
@@ -80,6 +80,8 @@ pub(crate) struct ShardLeader {
     /// Held while a route is planned and installed, so that an older one never replaces a newer.
     routing: Mutex<()>,
     queue: mpsc::Sender<Command>,
+    /// The route may name query nodes that are to be fed with deletes from now on.
+    new_receivers: Notify,
     /// Counts changes of anything in `state` that somebody may wait for.
     changes: watch::Sender<u64>,
     /// Flushes of the node that may run at once.
@@ -102,6 +104,7 @@ impl ShardLeader {
             // Sealed meanwhile: the plan does not know where these rows are.
             if state.sealing.iter().all(|sealing| in_memory.contains_key(&sealing.id)) {
                 state.install(route, revision);
+                self.new_receivers.notify_one();
                 break;
             }
         }

@@ -11,7 +11,7 @@ use redkite_runtime::{HybridClock, Tasks};
 use redkite_service::WriteOp;
 use redkite_types::{Lsn, ShardId, Timestamp};
 use redkite_wal::Log;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tracing::info;
 
@@ -48,6 +48,7 @@ impl ShardLeader {
             state: Mutex::new(State::at(checkpoint.lsn, checkpoint.timestamp)),
             routing: Mutex::default(),
             queue,
+            new_receivers: Notify::new(),
             changes: watch::Sender::new(0),
             flushes,
             flush: tokio::sync::Mutex::default(),
@@ -116,7 +117,8 @@ impl ShardLeader {
 
     /// Begins to take writes.
     fn open(self: &Arc<Self>, commands: mpsc::Receiver<Command>) {
-        self.deliver_all_again();
+        let shard = self.clone();
+        self.tasks.spawn("delete-feeds", move |stopping| shard.feed_new_receivers(stopping));
         let shard = self.clone();
         self.tasks.spawn("shard-writer", move |stopping| shard.run_writer(commands, stopping));
         let full = {

@@ -134,7 +134,7 @@ impl State {
     /// Takes a new route and lets go of what others serve now.
     pub(crate) fn install(&mut self, route: Arc<Route>, revision: Revision) {
         let receivers: &BTreeSet<NodeId> = &route.receivers;
-        self.feeds.keep(receivers);
+        self.feeds.keep(receivers, self.deletes_in_files);
         if let Some(collection) = route.collection.as_ref() {
             self.growing.retain(|partition, _| collection.partition_by_id(*partition).is_some());
         }
