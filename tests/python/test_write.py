@@ -75,6 +75,22 @@ def test_nulls_and_defaults(client, name):
         assert client.query(name, filter="maybe != 5") == []
 
 
+def test_an_upsert_replaces_in_its_partition(client, name):
+    client.create_collection(name, dimension=4)
+    for partition in ("spring", "autumn"):
+        client.create_partition(name, partition)
+        client.insert(name, [{"id": 1, "vector": [0.0] * 4, "group": 1}], partition_name=partition)
+    client.upsert(name, [{"id": 1, "vector": [0.0] * 4, "group": 2}], partition_name="spring")
+    client.flush(name)
+    client.upsert(name, [{"id": 1, "vector": [0.0] * 4, "group": 3}])
+
+    def group(partition):
+        rows = client.query(name, "id == 1", ["group"], partition_names=[partition])
+        return [row["group"] for row in rows]
+
+    assert [group(partition) for partition in ("spring", "autumn", "_default")] == [[2], [1], [3]]
+
+
 def test_delete_by_filter_and_upsert_across_a_flush(client, name):
     make(client, name, {"group": (DataType.INT64, {})})
     client.insert(name, [{"id": i, "vector": [float(i)] * 8, "group": i % 5} for i in range(1000)])

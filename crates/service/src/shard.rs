@@ -26,7 +26,8 @@ pub struct WriteRequest {
 pub enum WriteOp {
     /// Adds rows, per partition.
     Insert(Vec<(PartitionId, Batch)>),
-    /// Deletes, then adds, under one timestamp: rows with these keys are replaced in all partitions.
+    /// Deletes, then adds, under one timestamp: rows with these keys are replaced, in the partition they are
+    /// added to, or in all partitions if those are chosen by a partition key.
     Upsert(Vec<(PartitionId, Batch)>),
     /// Deletes the rows with these keys, in one partition or in all.
     Delete {

@@ -17,6 +17,7 @@ use redkite_types::{
     Batch, Column, ColumnData, ColumnView, DataView, FieldSchema, PrimaryKeyRef, PrimaryKeys, VarColumn,
 };
 
+use super::route::Placement;
 use super::rows::SentRows;
 use crate::collection::{Readable, expired_before};
 use crate::convert::{dynamic, from_wire};
@@ -39,13 +40,14 @@ impl Proxy {
         target: &Readable,
         sent: &SentRows<'_>,
         keys: &PrimaryKeys,
+        placement: Placement,
     ) -> Result<RetrievePart, Error> {
         let collection = &target.record;
         target.loaded_partitions(&[])?;
         let request = RetrieveRequest {
             collection: collection.id,
             schema_version: collection.schema.version,
-            partitions: Vec::new(),
+            partitions: placement.partition().into_iter().collect(),
             filter: Some(Arc::new(keys_plan(collection.schema.primary_key(), keys))),
             output: sent.fields_to_read().map(|field| field.id).collect(),
             limit: None,

@@ -31,6 +31,14 @@ impl Placement {
         }
     }
 
+    /// The one partition that is written; `None` if rows of one key may be in any.
+    pub(crate) fn partition(self) -> Option<PartitionId> {
+        match self {
+            Self::Partition(partition) => Some(partition),
+            Self::ByKey(_) => None,
+        }
+    }
+
     fn split(self, collection: &CollectionRecord, batch: Batch) -> Vec<(PartitionId, Batch)> {
         let field = match self {
             Self::Partition(partition) => return vec![(partition, batch)],

@@ -37,19 +37,20 @@ impl Proxy {
         let auto_id = collection.schema.primary_key().auto_id;
         let new = if auto_id { self.new_keys(collection, sent.rows()).await? } else { replaced.clone() };
         let ids = keys::to_wire(new.clone());
+        let placement = Placement::of(collection, &request.partition_name)?;
         let batch = if partial {
-            let current = self.current_rows(&target, &sent, &replaced).await?;
+            let current = self.current_rows(&target, &sent, &replaced, placement).await?;
             sent.into_merged_batch(&replaced, new, &current)?
         } else {
             sent.into_batch(Some(new))?
         };
-        let routed = split_batch(collection, batch, Placement::of(collection, &request.partition_name)?);
+        let routed = split_batch(collection, batch, placement);
         let timestamp = match auto_id {
             false => {
                 let upserts = routed.into_iter().map(|(shard, batches)| (shard, WriteOp::Upsert(batches)));
                 self.write(collection, upserts).await?
             }
-            true => self.rewrite(collection, routed, replaced).await?,
+            true => self.rewrite(collection, routed, replaced, placement).await?,
         };
         let rows = request.num_rows;
         Ok(MutationResult {
@@ -68,12 +69,13 @@ impl Proxy {
         collection: &CollectionRecord,
         rows: Routed,
         replaced: PrimaryKeys,
+        placement: Placement,
     ) -> Result<Timestamp, Error> {
         let inserts = rows.into_iter().map(|(shard, batches)| (shard, WriteOp::Insert(batches)));
         let inserted = self.write(collection, inserts).await?;
         let deletes = split_keys(collection, replaced)
             .into_iter()
-            .map(|(shard, keys)| (shard, WriteOp::Delete { partition: None, keys }));
+            .map(|(shard, keys)| (shard, WriteOp::Delete { partition: placement.partition(), keys }));
         Ok(self.write(collection, deletes).await?.max(inserted))
     }
 }

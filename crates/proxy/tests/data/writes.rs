@@ -187,9 +187,10 @@ async fn upserts_of_generated_keys_make_new_ones() {
     let result = world.proxy.upsert(context(), upsert(&[3, 1])).await.unwrap();
     assert_eq!(int_ids(result.i_ds), [1000, 1001]);
     let written: Vec<WriteOp> = world.shards.writes.lock().iter().map(|write| write.op.clone()).collect();
-    let [WriteOp::Insert(batches), WriteOp::Delete { partition: None, keys }] = written.as_slice() else {
+    let [WriteOp::Insert(batches), WriteOp::Delete { partition, keys }] = written.as_slice() else {
         panic!("an insert, then a delete: {written:?}")
     };
+    assert_eq!(*partition, Some(batches[0].0));
     assert_eq!(batches[0].1.primary_keys(FieldId(100)), Some(PrimaryKeys::Int64(vec![1000, 1001])));
     assert_eq!(*keys, PrimaryKeys::Int64(vec![3, 1]));
 }

@@ -226,9 +226,8 @@ impl ShardLeader {
         match op {
             WriteOp::Insert(_) => Vec::new(),
             WriteOp::Upsert(parts) => {
-                let Some(field) = self.key_field() else { return Vec::new() };
-                let keys = parts.iter().filter_map(|(_, batch)| batch.primary_keys(field));
-                keys.map(|keys| Delete { timestamp, partition: None, keys }).collect()
+                let replaced = self.replaced(parts).into_iter();
+                replaced.map(|(partition, keys)| Delete { timestamp, partition, keys }).collect()
             }
             WriteOp::Delete { partition, keys } => {
                 vec![Delete { timestamp, partition: *partition, keys: keys.clone() }]
@@ -236,8 +235,16 @@ impl ShardLeader {
         }
     }
 
-    fn key_field(&self) -> Option<redkite_types::FieldId> {
-        self.state.lock().route.collection.as_ref().map(|record| record.schema.primary_key().id)
+    /// What an upsert replaces: keys, and in which partition if not in all.
+    fn replaced(&self, parts: &[(PartitionId, Batch)]) -> Vec<(Option<PartitionId>, PrimaryKeys)> {
+        let state = self.state.lock();
+        let Some(collection) = &state.route.collection else { return Vec::new() };
+        let schema = &collection.record.schema;
+        let anywhere = schema.partition_key().is_some();
+        let keys = |(partition, batch): &(PartitionId, Batch)| {
+            Some(((!anywhere).then_some(*partition), batch.primary_keys(schema.primary_key().id)?))
+        };
+        parts.iter().filter_map(keys).collect()
     }
 
     /// Applies one write to the rows in memory. Readers do not see it before the read point is moved.
@@ -245,10 +252,8 @@ impl ShardLeader {
         match op {
             WriteOp::Insert(parts) => self.insert_all(parts, timestamp).await,
             WriteOp::Upsert(parts) => {
-                if let Some(field) = self.key_field() {
-                    for keys in parts.iter().filter_map(|(_, batch)| batch.primary_keys(field)) {
-                        self.delete_in_memory(None, &keys, timestamp)?;
-                    }
+                for (partition, keys) in self.replaced(&parts) {
+                    self.delete_in_memory(partition, &keys, timestamp)?;
                 }
                 self.insert_all(parts, timestamp).await
             }

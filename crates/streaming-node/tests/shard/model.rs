@@ -60,7 +60,7 @@ async fn take(mut world: World, model: &mut Model, step: Step) -> World {
         }
         Step::Upsert(keys, value, partition) => {
             world.write(WriteOp::Upsert(vec![(partition, rows(&keys, value))])).await.unwrap();
-            model.delete(&keys, None);
+            model.delete(&keys, Some(partition));
             model.insert(&keys, partition, value);
         }
         Step::Delete(keys, partition) => {
