@@ -1,7 +1,7 @@
 //! `number op operand`, compared with a value.
 //!
-//! Whole numbers are computed in 128 bits, where nothing overflows; dividing by zero, which the
-//! parser refuses, makes no row match.
+//! Where the result is beyond 64 bits, no row matches (Milvus wraps around); nor does one that is divided
+//! by zero, which the parser refuses.
 
 use redkite_types::{Bitmap, DataView};
 
@@ -19,16 +19,8 @@ pub(super) fn test(
     match (operand, value) {
         (Literal::Int64(operand), Literal::Int64(value)) => {
             let (operand, value) = (*operand, *value);
-            let holds = |number: i64| match arith {
-                // Dividing 128-bit numbers is slow, and only MIN / -1 needs it.
-                ArithmeticOp::Modulo if operand != 0 => {
-                    op.holds(Some(number.wrapping_rem(operand).cmp(&value)))
-                }
-                ArithmeticOp::Divide if operand != 0 && operand != -1 => {
-                    op.holds(Some((number / operand).cmp(&value)))
-                }
-                _ => whole(arith, number.into(), operand.into())
-                    .is_some_and(|out| op.holds(Some(out.cmp(&value.into())))),
+            let holds = |number: i64| {
+                whole(arith, number, operand).is_some_and(|out| op.holds(Some(out.cmp(&value))))
             };
             match data {
                 DataView::Int8(values) => scan.values(values, |number| holds(number.into())),
@@ -69,7 +61,7 @@ pub(super) fn holds_for(
 ) -> bool {
     match (number, operand) {
         (Number::Int(number), Literal::Int64(operand)) => {
-            whole(arith, number.into(), (*operand).into()).is_some_and(|out| op.holds(order(out, value)))
+            whole(arith, number, *operand).is_some_and(|out| op.holds(order(out, value)))
         }
         (number, operand) => {
             let operand = match operand {
@@ -89,22 +81,21 @@ pub(super) fn holds_for(
     }
 }
 
-fn order(out: i128, value: &Literal) -> Option<std::cmp::Ordering> {
+fn order(out: i64, value: &Literal) -> Option<std::cmp::Ordering> {
     match value {
-        Literal::Int64(value) => Some(out.cmp(&i128::from(*value))),
-        #[expect(clippy::cast_precision_loss, reason = "compared with a double")]
-        Literal::Double(value) => (out as f64).partial_cmp(value),
+        Literal::Int64(value) => Some(out.cmp(value)),
+        Literal::Double(value) => order_int_double(out, *value),
         _ => None,
     }
 }
 
-fn whole(arith: ArithmeticOp, number: i128, operand: i128) -> Option<i128> {
+fn whole(arith: ArithmeticOp, number: i64, operand: i64) -> Option<i64> {
     match arith {
         ArithmeticOp::Add => number.checked_add(operand),
         ArithmeticOp::Subtract => number.checked_sub(operand),
         ArithmeticOp::Multiply => number.checked_mul(operand),
         ArithmeticOp::Divide => number.checked_div(operand),
-        ArithmeticOp::Modulo => number.checked_rem(operand),
+        ArithmeticOp::Modulo => (operand != 0).then(|| number.wrapping_rem(operand)),
     }
 }
 

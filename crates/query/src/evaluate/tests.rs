@@ -417,7 +417,8 @@ fn arithmetic_holds(
                 ArithmeticOp::Divide => cell.checked_div(operand),
                 ArithmeticOp::Modulo => cell.checked_rem(operand),
             };
-            out.is_some_and(|out| op.holds(Some(out.cmp(&i128::from(*value)))))
+            let out = out.and_then(|out| i64::try_from(out).ok());
+            out.is_some_and(|out| op.holds(Some(out.cmp(value))))
         }
         _ => {
             let number = |literal: &Literal| match literal {
