@@ -40,6 +40,31 @@ pub enum Error {
         /// Size of the object.
         size: u64,
     },
+    /// `create` was asked for, but the answer was lost: the object may be there, may appear yet, or not.
+    ///
+    /// Reading the object back settles it if it is there: the contents tell whose it is. Its absence
+    /// settles nothing; another [`create`](crate::ObjectStore::create) of the same name does.
+    #[error("it is unknown whether object {path} was created: {source}")]
+    Unknown {
+        /// The object.
+        path: String,
+        /// What happened to the answer.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The bucket refused, or did not answer in time.
+    #[error("{operation} {path} in bucket {bucket}: {source}")]
+    Bucket {
+        /// What was tried: `put`, `get`, `list`, …
+        operation: &'static str,
+        /// The bucket.
+        bucket: String,
+        /// The key in the bucket.
+        path: String,
+        /// Whether the same call may succeed later.
+        retryable: bool,
+        /// What the bucket said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The system refused.
     #[error("{operation} {path}: {source}")]
     Io {
@@ -107,7 +132,10 @@ impl Error {
                     | Kind::BrokenPipe
                     | Kind::OutOfMemory
             ),
-            Self::NotFound { .. }
+            Self::Bucket { retryable, .. } => *retryable,
+            // The same call could find its own object and take it for somebody else's.
+            Self::Unknown { .. }
+            | Self::NotFound { .. }
             | Self::AlreadyExists { .. }
             | Self::InvalidPath { .. }
             | Self::OutOfRange { .. }
@@ -115,5 +143,11 @@ impl Error {
             | Self::UnsupportedVersion { .. }
             | Self::Mismatch { .. } => false,
         }
+    }
+
+    /// Whether the call may have taken effect although it failed: only a `create` tells.
+    #[must_use]
+    pub fn maybe_applied(&self) -> bool {
+        matches!(self, Self::Unknown { .. })
     }
 }

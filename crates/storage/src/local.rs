@@ -173,8 +173,10 @@ impl Directory {
         let object = writer.object().to_owned();
         let target = self.root.join(&object);
         self.with_directory(&object, &target, || fs::hard_link(writer.temporary(), &target))?;
-        failpoint::reach(AFTER_RENAME, &object)?;
-        sync_directory(parent(&target))
+        // The object is there already; only whether it survives a power cut is open.
+        failpoint::reach(AFTER_RENAME, &object)
+            .and_then(|()| sync_directory(parent(&target)))
+            .map_err(|error| Error::Unknown { path: object, source: error.into() })
     }
 
     /// Gives the object its name, in a directory that a concurrent delete may be removing.

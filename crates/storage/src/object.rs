@@ -17,10 +17,14 @@ use crate::{Error, Mapped, ObjectWriter, Result};
 /// * An object appears whole or not at all, also when the process dies. Once a call that makes one
 ///   has returned, it MUST survive the loss of the machine's power.
 /// * [`create`](Self::create) is the only conditional operation: of any number of concurrent calls
-///   for one name, exactly one MUST succeed; the others get [`Error::AlreadyExists`].
+///   for one name, at most one MUST succeed, and the object is then its; who gets
+///   [`Error::AlreadyExists`] did not make it. A store whose answers can be lost MUST say
+///   [`Error::Unknown`] when it cannot tell, never guess: if all callers are told something else,
+///   exactly one succeeded. Any other failure means that this call made nothing and will not.
 /// * [`put`](Self::put) and [`publish`](Self::publish) replace. Names are made to be unique, so
 ///   replacing only ever happens with equal content, after a retry.
-/// * A failed call leaves no object and no temporary file behind. After a crash, temporaries MUST be
+/// * A failed call leaves no temporary file behind, and no object unless it is [`Error::Unknown`] or a
+///   `put` or `publish` that is good for another try. After a crash, temporaries MUST be
 ///   gone when the store has been opened again.
 /// * Reads after a returned write see it; [`list`](Self::list) too.
 /// * Contents under a name that a reader has opened or mapped MUST stay readable through it after a
@@ -33,7 +37,7 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
     /// Writes an object unless there is one of this name.
     ///
     /// # Errors
-    /// [`Error::AlreadyExists`] if there is.
+    /// [`Error::AlreadyExists`] if there is, [`Error::Unknown`] if this call may have made it.
     async fn create(&self, path: &str, bytes: Bytes) -> Result<()>;
 
     /// Reads an object.

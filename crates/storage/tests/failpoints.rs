@@ -19,7 +19,7 @@ async fn interrupted_writes_leave_nothing_behind() {
     for point in ["storage::before-fsync", "storage::after-fsync"] {
         fail::cfg(point, "return(enospc)").unwrap();
         let error = store.put("a/b", Bytes::from_static(b"x")).await.unwrap_err();
-        assert!(error.retryable() && error.to_string().contains("a/b"), "{error}");
+        assert!(error.retryable() && !error.maybe_applied() && error.to_string().contains("a/b"), "{error}");
         let error = store.create("a/b", Bytes::from_static(b"x")).await.unwrap_err();
         assert!(matches!(error, Error::Io { .. }), "{error}");
         fail::remove(point);
@@ -34,6 +34,13 @@ async fn interrupted_writes_leave_nothing_behind() {
     fail::remove("storage::after-rename");
     assert_eq!(store.get("a/b").await.unwrap(), "x");
     store.put("a/b", Bytes::from_static(b"x")).await.unwrap();
+
+    // Whoever creates is told that it may have happened, and finds out by reading.
+    fail::cfg("storage::after-rename", "return(enospc)").unwrap();
+    let error = store.create("a/c", Bytes::from_static(b"mine")).await.unwrap_err();
+    assert!(error.maybe_applied() && !error.retryable(), "{error}");
+    fail::remove("storage::after-rename");
+    assert_eq!(store.get("a/c").await.unwrap(), "mine");
     assert_eq!(staged(&store), 0);
     scenario.teardown();
 }
