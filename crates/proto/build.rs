@@ -1,4 +1,5 @@
-//! Generates the Milvus wire contract from the `.proto` files of a pinned registry package.
+//! Generates the Milvus wire contract from the `.proto` files of a pinned registry package, and what
+//! is used of etcd's from our own.
 
 use std::env;
 use std::error::Error;
@@ -11,13 +12,17 @@ const PACKAGE: &str = "milvus-sdk-rust";
 const PACKAGE_PROTO_DIR: &str = "milvus-proto/proto";
 /// A folder with the same files, for builds that cannot ask cargo.
 const OVERRIDE: &str = "MILVUS_PROTO_DIR";
+/// Our own `.proto` files.
+const OWN_PROTO_DIR: &str = "proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed={OVERRIDE}");
     let protos = proto_dir()?;
     println!("cargo:rerun-if-changed={}", protos.display());
-    generate(&protos)
+    generate(&protos)?;
+    println!("cargo:rerun-if-changed={OWN_PROTO_DIR}");
+    generate_etcd()
 }
 
 fn proto_dir() -> Result<PathBuf, Box<dyn Error>> {
@@ -56,6 +61,16 @@ fn generate(protos: &Path) -> Result<(), Box<dyn Error>> {
         .bytes(".")
         .extern_path(".milvus.proto.schema.FloatArray", "crate::wire::FloatArray")
         .extern_path(".milvus.proto.schema.DoubleArray", "crate::wire::DoubleArray")
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}
+
+fn generate_etcd() -> Result<(), Box<dyn Error>> {
+    let mut compiler = protox::Compiler::new([OWN_PROTO_DIR])?;
+    compiler.include_source_info(false).open_file("etcd.proto")?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .bytes(".")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! The Milvus wire contract: messages and services, generated at build time.
+//! The wire contracts, Milvus's and what is used of etcd's: messages and services, generated at build time.
 //!
 //! Generated from the `.proto` files of Milvus (Apache-2.0), which come with a pinned registry
-//! package; see `build.rs`. Byte fields are [`bytes::Bytes`] and share the received buffer; arrays of
+//! package, and from `proto/etcd.proto`; see `build.rs`. Byte fields are [`bytes::Bytes`] and share the received buffer; arrays of
 //! floats are decoded in bulk by [`wire`].
 
 pub mod wire;
@@ -45,6 +45,10 @@ generated!(
 generated!(
     /// Index internals for visualisation.
     feder = "milvus.proto.feder"
+);
+generated!(
+    /// etcd's v3 API, as far as it is used.
+    etcd = "etcdserverpb"
 );
 
 /// Serialized `FileDescriptorSet` of the contract, custom options included.
