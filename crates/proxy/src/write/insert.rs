@@ -26,11 +26,10 @@ impl Proxy {
         let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
         check_schema(&collection, request.schema_timestamp)?;
         let sent = SentRows::new(&collection, request.fields_data, request.num_rows)?;
-        let keys = match sent.needs_keys() {
-            true => Some(self.new_keys(&collection, sent.rows()).await?),
-            false => None,
-        };
-        let batch = sent.into_batch(keys)?;
+        let (needs_keys, rows) = (sent.needs_keys(), sent.rows());
+        let checked = sent.checked(needs_keys)?;
+        let keys = if needs_keys { Some(self.new_keys(&collection, rows).await?) } else { None };
+        let batch = checked.into_batch(keys);
         let placement = Placement::of(&collection, &request.partition_name)?;
         let key = collection.schema.primary_key().id;
         let ids = keys::column_to_wire(batch.column(key).expect("a batch holds every field").data.view());

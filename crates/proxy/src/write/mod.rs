@@ -4,6 +4,7 @@
 //! and a file per request says what is written.
 
 pub(crate) mod delete;
+mod fill;
 pub(crate) mod insert;
 mod partial;
 pub(crate) mod route;

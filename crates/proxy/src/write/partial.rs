@@ -92,6 +92,11 @@ impl SentRows<'_> {
         let found: Vec<Option<usize>> = keys.iter().map(|key| known.get(&key).copied()).collect();
         let complete = found.iter().all(Option::is_some);
         self.check_fields(true, complete)?;
+        let mut filled = self.fill_gaps()?;
+        let new_rows = found.iter().filter(|row| row.is_none()).count();
+        for (field, sent) in self.slots() {
+            filled.add(field, if sent.is_none() { new_rows } else { 0 })?;
+        }
         let rows = self.rows();
         let old = |field: &FieldSchema| current.columns.iter().find(|column| column.field == field.id);
         let mut columns = Vec::new();

@@ -10,6 +10,7 @@ use redkite_types::{
     Batch, CollectionSchema, Column, ColumnData, DataType, FieldSchema, PrimaryKeys, VarColumn,
 };
 
+use super::fill::{Filled, gaps};
 use crate::convert::{dynamic, from_wire};
 use crate::refuse;
 
@@ -86,22 +87,28 @@ impl<'a> SentRows<'a> {
         })
     }
 
-    /// The rows as a batch of every stored field, with these keys instead of sent ones if given.
-    pub(crate) fn into_batch(mut self, keys: Option<PrimaryKeys>) -> Result<Batch, Error> {
-        self.check_fields(keys.is_some(), false)?;
-        let key_position = self.key_position();
-        let mut keys = keys.map(key_column);
-        let mut columns = Vec::with_capacity(self.fields.len());
-        for (at, field) in self.schema.fields.iter().enumerate() {
-            let sent = self.fields[at].take();
-            columns.push(match (sent, keys.take_if(|_| at == key_position)) {
-                (_, Some(data)) => Column::new(field.id, data),
-                (Some(sent), None) => from_wire::column(field, sent, self.rows)?,
-                (None, None) if field.dynamic => empty_objects(field, self.rows),
-                (None, None) => from_wire::absent_column(field, self.rows),
-            });
+    /// The rows with every value checked; `keys_given` says that keys will be given instead of sent ones.
+    pub(crate) fn checked(self, keys_given: bool) -> Result<CheckedRows<'a>, Error> {
+        self.check_fields(keys_given, false)?;
+        let mut filled = self.fill_gaps()?;
+        let (schema, rows) = (self.schema, self.rows);
+        // Sent columns come first: from then on the number of rows is not only claimed.
+        let read = |(field, sent): (&FieldSchema, Option<FieldData>)| {
+            sent.map(|sent| from_wire::column(field, sent, rows)).transpose()
+        };
+        let columns = self.into_slots().map(read).collect::<Result<Vec<_>, _>>()?;
+        let absent = schema.fields.iter().zip(&columns).filter(|(_, column)| column.is_none());
+        absent.map(|(field, _)| field).try_for_each(|field| filled.add(field, rows))?;
+        Ok(CheckedRows { schema, rows, columns })
+    }
+
+    /// Counts what will stand in the gaps of sent columns.
+    pub(super) fn fill_gaps(&self) -> Result<Filled, Error> {
+        let mut filled = Filled::default();
+        for (field, sent) in self.slots() {
+            filled.add(field, sent.map_or(0, gaps))?;
         }
-        Ok(Batch::new(columns))
+        Ok(filled)
     }
 
     /// The fields of the schema and what was sent for each.
@@ -150,6 +157,29 @@ impl<'a> SentRows<'a> {
 
     fn key_slot(&self) -> Option<&FieldData> {
         self.fields[self.key_position()].as_ref()
+    }
+}
+
+/// What a client sent, checked: only what it left out is still to be made.
+pub(crate) struct CheckedRows<'a> {
+    schema: &'a CollectionSchema,
+    rows: usize,
+    /// One slot per field of the schema.
+    columns: Vec<Option<Column>>,
+}
+
+impl CheckedRows<'_> {
+    /// The rows as a batch of every stored field, with these keys instead of sent ones if given.
+    pub(crate) fn into_batch(self, keys: Option<PrimaryKeys>) -> Batch {
+        let mut keys = keys.map(key_column);
+        let slots = self.schema.fields.iter().zip(self.columns);
+        let columns = slots.map(|(field, column)| match (column, keys.take_if(|_| field.primary_key)) {
+            (_, Some(data)) => Column::new(field.id, data),
+            (Some(column), None) => column,
+            (None, None) if field.dynamic => empty_objects(field, self.rows),
+            (None, None) => from_wire::absent_column(field, self.rows),
+        });
+        Batch::new(columns.collect())
     }
 }
 

@@ -36,7 +36,7 @@ fn batch(collection: &CollectionRecord, columns: Vec<FieldData>, rows: u32) -> R
     let keys = sent
         .needs_keys()
         .then(|| generated_keys(collection.schema.primary_key().data_type, 1000, sent.rows()));
-    sent.into_batch(keys)
+    Ok(sent.checked(keys.is_some())?.into_batch(keys))
 }
 
 fn refusal(collection: &CollectionRecord, columns: Vec<FieldData>, rows: u32) -> String {
@@ -131,10 +131,32 @@ fn refusals_are_in_milvus_words() {
 }
 
 #[test]
+fn claimed_rows_cost_nothing() {
+    let mut collection = auto_id(DataType::Int64);
+    collection.schema.fields.remove(2);
+    let refused = |columns, rows| {
+        SentRows::new(&collection, columns, rows).unwrap().checked(true).err().unwrap().to_string()
+    };
+    let too_large = "parameter too large[message=insert request size exceeds maxInsertSize]";
+    assert_eq!(refused(Vec::new(), u32::MAX), too_large);
+    assert!(refused(vec![texts("text", &["a"])], u32::MAX).starts_with("the num_rows (1) of field (text)"));
+
+    collection.schema.fields[1].default_value = Some(Value::VarChar("x".repeat(65_535)));
+    let gaps = FieldData { valid_data: vec![false; 10_000], ..texts("text", &[]) };
+    assert_eq!(
+        SentRows::new(&collection, vec![gaps], 10_000).unwrap().checked(true).err().unwrap().to_string(),
+        too_large,
+    );
+}
+
+#[test]
 fn upserts_keep_or_replace_the_keys_sent() {
     let collection = testing::collection();
     let mut sent = SentRows::new(&collection, vec![longs("id", &[5]), vectors("vector", 1)], 1).unwrap();
     let keys = sent.take_keys().unwrap();
     assert_eq!(keys, PrimaryKeys::Int64(vec![5]));
-    assert_eq!(sent.into_batch(Some(keys)).unwrap().columns[0].data, ColumnData::Int64(vec![5]));
+    assert_eq!(
+        sent.checked(true).unwrap().into_batch(Some(keys)).columns[0].data,
+        ColumnData::Int64(vec![5])
+    );
 }

@@ -42,7 +42,7 @@ impl Proxy {
             let current = self.current_rows(&target, &sent, &replaced, placement).await?;
             sent.into_merged_batch(&replaced, new, &current)?
         } else {
-            sent.into_batch(Some(new))?
+            sent.checked(true)?.into_batch(Some(new))
         };
         let routed = split_batch(collection, batch, placement);
         let timestamp = match auto_id {
