@@ -109,6 +109,8 @@ impl Files {
         if epoch > header.epoch {
             files.rotate().map_err(WriteError::into_cause)?;
         }
+        // The one that was there has been cut off.
+        files.mark();
         Ok(files)
     }
 
@@ -295,14 +297,13 @@ fn create_file(directory: &Path, header: FileHeader) -> Result<(Link, Active), W
     Ok((Link { first: header.first, path }, Active { file, seed, end: HEADER_BYTES as u64 }))
 }
 
+/// Makes a directory, and makes it and what is in it durable: whoever made it before may have died in between.
 fn create_directory(directory: &Path) -> Result<(), WalError> {
     match std::fs::create_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        created => {
-            created.map_err(|error| WalError::io("create", directory, error))?;
-            directory.parent().map_or(Ok(()), sync_directory)
-        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => sync_directory(directory)?,
+        created => created.map_err(|error| WalError::io("create", directory, error))?,
     }
+    directory.parent().map_or(Ok(()), sync_directory)
 }
 
 /// The files of a directory, oldest first; what was never finished is removed.

@@ -69,7 +69,7 @@ impl Cursor {
                 continue;
             };
             let step = frames.step().map_err(|error| WalError::io("read", &link.path, error))?;
-            let at = match step {
+            let (at, at_end) = match step {
                 Step::Record { lsn, payload, .. } if lsn == self.next => {
                     self.next = lsn.next();
                     return Ok((lsn, payload));
@@ -79,15 +79,16 @@ impl Cursor {
                     return Err(WalError::corrupt(&link.path, at, detail));
                 }
                 Step::Mark { durable, .. } if durable.next() == self.next => continue,
-                Step::End { at } => {
-                    if self.chain.as_ref().is_some_and(|chain| !chain.is_empty()) {
-                        self.current = None;
-                        continue;
-                    }
-                    at
-                }
-                Step::Mark { at, .. } | Step::Damaged { at } => at,
+                Step::End { at } => (at, true),
+                Step::Mark { at, .. } | Step::Damaged { at } => (at, false),
             };
+            // Behind the last record of an ended file there may be an old mark, whole or in pieces: marks are
+            // not synced.
+            let next_file = self.chain.as_ref().and_then(|chain| chain.front());
+            if next_file.is_some_and(|next| at_end || next.first == self.next) {
+                self.current = None;
+                continue;
+            }
             return Err(WalError::corrupt(&link.path, at, format!("record {} is damaged", self.next)));
         }
     }

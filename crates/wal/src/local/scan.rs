@@ -14,6 +14,7 @@
 //! So damage to acknowledged records is always told apart from a torn write after a crash of the process,
 //! and after a loss of power too, except in the last group when it *also* looks unfinished.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -35,6 +36,8 @@ pub(super) struct Found {
     pub(super) end: u64,
     /// The last record.
     pub(super) last: Lsn,
+    /// Where the records begin that no frame says were synced.
+    unproven: u64,
 }
 
 /// Finds the end of the log's last file, cuts off a torn tail, and makes what is left durable.
@@ -47,9 +50,17 @@ pub(super) fn repair(file: &File, path: &Path, header: FileHeader, seed: Seed) -
         tracing::debug!(file = %path.display(), offset = found.end, bytes = left, "cut off");
         file.set_len(found.end).map_err(|error| WalError::io("truncate", path, error))?;
     }
-    // A killed process may have left records that were never synced; they are about to be relied on.
+    // A killed process may have left records that were never synced; they are about to be relied on. If a sync
+    // failed, they may be in memory only, and the next sync would not write them: they are written again.
+    rewrite(file, found.unproven, found.end).map_err(|error| WalError::io("write", path, error))?;
     file.sync_all().map_err(|error| WalError::io("sync", path, error))?;
     Ok(found)
+}
+
+fn rewrite(file: &File, from: u64, to: u64) -> io::Result<()> {
+    let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, from)?;
+    file.write_all_at(&bytes, from)
 }
 
 fn find_end(
@@ -60,11 +71,18 @@ fn find_end(
     seed: Seed,
 ) -> Result<Found, WalError> {
     let mut expected = first;
+    // Records not yet said to be synced, and where they are.
+    let mut unproven: VecDeque<(Lsn, u64)> = VecDeque::new();
+    let begin = |unproven: &VecDeque<(Lsn, u64)>, end| unproven.front().map_or(end, |(_, at)| *at);
     loop {
         let step = frames.step().map_err(|error| WalError::io("read", path, error))?;
         let last = Lsn(expected.0 - 1);
         let at = match step {
-            Step::Record { lsn, durable, .. } if lsn == expected && durable < lsn => {
+            Step::Record { at, lsn, durable, .. } if lsn == expected && durable < lsn => {
+                while unproven.front().is_some_and(|(lsn, _)| *lsn <= durable) {
+                    unproven.pop_front();
+                }
+                unproven.push_back((lsn, at));
                 expected = expected.next();
                 continue;
             }
@@ -72,11 +90,11 @@ fn find_end(
                 let detail = format!("record {lsn} where record {expected} belongs");
                 return Err(WalError::corrupt(path, at, detail));
             }
-            Step::End { at } => return Ok(Found { end: at, last }),
+            Step::End { at } => return Ok(Found { end: at, last, unproven: begin(&unproven, at) }),
             Step::Mark { at, durable }
                 if durable == last && at + FRAME_BYTES as u64 == frames.file_bytes() =>
             {
-                return Ok(Found { end: at, last });
+                return Ok(Found { end: at, last, unproven: at });
             }
             Step::Mark { at, .. } | Step::Damaged { at } => at,
         };
@@ -86,7 +104,7 @@ fn find_end(
             file = %path.display(), offset = at, bytes = rest.len(), %last,
             "torn write at the end of a shard log is cut off"
         );
-        return Ok(Found { end: at, last });
+        return Ok(Found { end: at, last, unproven: begin(&unproven, at) });
     }
 }
 

@@ -141,6 +141,24 @@ async fn every_flipped_byte_of_earlier_files_is_refused() {
     assert_eq!(recover(&local).await.unwrap().len(), 12);
 }
 
+/// As a loss of power leaves them: the length of an ended file is on disk, its last mark is not.
+#[tokio::test]
+async fn an_ended_file_may_lack_its_mark() {
+    let local = Local::new(100);
+    let log = local.open().await.unwrap();
+    for _ in 0..4 {
+        append(&*log, &[b"some payload that fills a file"]).await;
+    }
+    drop(log);
+    for file in &local.files()[..3] {
+        let bytes = fs::read(file).unwrap();
+        let mut torn = bytes[..end_of_records(&bytes)].to_vec();
+        torn.resize(bytes.len().max(torn.len() + FRAME_BYTES), 0);
+        fs::write(file, &torn).unwrap();
+        assert_eq!(recover(&local).await.unwrap().len(), 4);
+    }
+}
+
 #[tokio::test]
 async fn missing_and_misplaced_files_are_refused() {
     let local = Local::new(100);
