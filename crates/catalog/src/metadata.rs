@@ -1,6 +1,6 @@
 //! The metastore's records in memory, typed: what a watch applies to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redkite_types::{CollectionId, DatabaseId, NodeId, Revision, SegmentId, ShardId, TaskId};
@@ -35,6 +35,9 @@ macro_rules! metadata {
         #[derive(Clone, Debug, Default)]
         pub struct Metadata {
             $( $(#[$doc])* pub $table: BTreeMap<$key, Entry<$record>>, )*
+            /// Keys of records that do not parse. They exist all the same: while there are any, what has no
+            /// record here may have one, and nothing must be removed for want of a record.
+            pub unreadable: BTreeSet<String>,
         }
 
         /// Which record a watch event changed.
@@ -55,8 +58,12 @@ macro_rules! metadata {
                     match <$record as Record>::decode(value) {
                         Ok(record) => {
                             self.$table.insert(id.clone(), Entry { record: Arc::new(record), revision });
+                            self.unreadable.remove(key);
                         }
-                        Err(source) => error!(key, %source, "metadata record does not parse"),
+                        Err(source) => {
+                            error!(key, %source, "metadata record does not parse");
+                            self.unreadable.insert(key.to_owned());
+                        }
                     }
                     return Some(Change::$change(id));
                 } )*
@@ -68,6 +75,7 @@ macro_rules! metadata {
                 $( if let Some(rest) = key.strip_prefix(<$record as Record>::PREFIX) {
                     let id = <$key as Key>::decode(rest)?;
                     self.$table.remove(&id);
+                    self.unreadable.remove(key);
                     return Some(Change::$change(id));
                 } )*
                 None

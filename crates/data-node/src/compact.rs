@@ -1,8 +1,12 @@
 //! Several segments of one shard and partition become one.
 
+use std::sync::Arc;
+
 use redkite_catalog::{CollectionRecord, DeltaFile, SegmentRecord, SegmentState};
+use redkite_runtime::blocking;
 use redkite_runtime::failpoint::reach;
 use redkite_segment::{SealedSegment, read_deltas};
+use redkite_storage::format::KeyDeletes;
 use redkite_storage::layout::ObjectPath;
 use redkite_types::{CollectionId, PartitionId, SegmentId, ShardId, Timestamp};
 
@@ -34,15 +38,14 @@ pub(crate) async fn run(environment: &Environment, job: Job) -> Result<Option<Bo
         (collection, deltas.unwrap_or_default())
     });
     let collection = collection.ok_or(Error::NoCollection { collection: job.collection })?;
-    let mut records = Vec::with_capacity(job.sources.len());
+    let read = read_all(environment, &deltas).await?;
     let mut segments = Vec::with_capacity(job.sources.len());
     for source in &job.sources {
         let record = environment.segment(job.collection, *source)?;
-        segments.push(environment.open(&record).await?);
-        records.push(record);
+        segments.push((environment.open(&record).await?, record.deletes_through));
     }
-    let folded = records.iter().map(|record| record.deletes_through).min().unwrap_or_default();
-    apply(environment, &segments, &records, &deltas).await?;
+    let folded = segments.iter().map(|(_, folded)| *folded).min().unwrap_or_default();
+    let segments = apply(segments, read).await?;
     let deletes_through = deltas.iter().map(|delta| delta.through).fold(folded, Timestamp::max);
 
     let path = ObjectPath::SegmentData { collection: job.collection, segment: job.target }.to_string();
@@ -83,22 +86,32 @@ pub(crate) async fn run(environment: &Environment, job: Job) -> Result<Option<Bo
     })))
 }
 
+/// Delta files that were read, and up to when each has deletes.
+pub(crate) type Deltas = Arc<Vec<(Timestamp, KeyDeletes)>>;
+
+/// Reads delta files.
+pub(crate) async fn read_all(environment: &Environment, deltas: &[DeltaFile]) -> Result<Deltas> {
+    let mut read = Vec::with_capacity(deltas.len());
+    for delta in deltas {
+        read.push((delta.through, read_deltas(&*environment.store, &delta.path).await?));
+    }
+    Ok(Arc::new(read))
+}
+
 /// Applies to each segment the deltas it has not folded in.
 pub(crate) async fn apply(
-    environment: &Environment,
-    segments: &[SealedSegment],
-    records: &[std::sync::Arc<SegmentRecord>],
-    deltas: &[DeltaFile],
-) -> Result<()> {
-    for delta in deltas {
-        let deletes = read_deltas(&*environment.store, &delta.path).await?;
-        for (segment, record) in segments.iter().zip(records) {
-            if delta.through > record.deletes_through {
-                segment.apply_deltas(&deletes)?;
+    segments: Vec<(SealedSegment, Timestamp)>,
+    deltas: Deltas,
+) -> Result<Vec<SealedSegment>> {
+    blocking(move || {
+        for (segment, folded_through) in &segments {
+            for (_, deletes) in deltas.iter().filter(|(through, _)| through > folded_through) {
+                segment.apply_deltas(deletes)?;
             }
         }
-    }
-    Ok(())
+        Ok(segments.into_iter().map(|(segment, _)| segment).collect())
+    })
+    .await
 }
 
 /// Rows from before this are expired, if the collection has a time to live.

@@ -44,10 +44,10 @@ impl Error {
         match self {
             Self::WrongField { .. } | Self::ScalarIndex(_) => true,
             Self::VectorIndex(error) => !matches!(error, IndexError::Cancelled),
-            // A full disk may have room later, a damaged file may be replaced, a panic may be out of memory.
+            Self::Segment(error) => error.is_damage(),
+            // A full disk may have room later, a panic may be out of memory.
             Self::NoSegment { .. }
             | Self::NoCollection { .. }
-            | Self::Segment(_)
             | Self::Storage(_)
             | Self::Metastore(_)
             | Self::Panicked(_)

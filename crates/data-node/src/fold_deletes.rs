@@ -7,7 +7,7 @@ use redkite_storage::layout::ObjectPath;
 use redkite_types::{SegmentId, ShardId, Timestamp};
 
 use crate::Environment;
-use crate::compact::apply;
+use crate::compact::{Deltas, apply, read_all};
 use crate::error::Result;
 use crate::failpoint::BEFORE_FOLDED;
 
@@ -20,9 +20,10 @@ pub(crate) async fn run(
 ) -> Result<TaskOutcome> {
     let through = deltas.iter().map(|delta| delta.through).max().unwrap_or_default();
     let mut files = Vec::with_capacity(segments.len());
-    // One segment at a time: a shard may have many, and a delta is small beside a segment.
+    // One segment at a time: a shard may have many, and deltas are small beside a segment.
+    let deltas = read_all(environment, deltas).await?;
     for segment in segments {
-        files.push((*segment, fold(environment, shard, *segment, deltas, through).await?));
+        files.push((*segment, fold(environment, shard, *segment, deltas.clone(), through).await?));
     }
     Ok(TaskOutcome::DeletesFolded { files, through })
 }
@@ -31,13 +32,13 @@ async fn fold(
     environment: &Environment,
     shard: ShardId,
     segment: SegmentId,
-    deltas: &[DeltaFile],
+    deltas: Deltas,
     through: Timestamp,
 ) -> Result<Option<DeletesFile>> {
     let record = environment.segment(shard.collection, segment)?;
-    let segment = [environment.open(&record).await?];
-    apply(environment, &segment, std::slice::from_ref(&record), deltas).await?;
-    let deletes = segment[0].fold_deletes(through);
+    let opened = environment.open(&record).await?;
+    let applied = apply(vec![(opened, record.deletes_through)], deltas).await?;
+    let deletes = applied[0].fold_deletes(through);
     if deletes.is_empty() {
         return Ok(None);
     }

@@ -43,6 +43,9 @@ impl DataNode {
     }
 }
 
+/// Tries of a task that keeps failing for a reason that may pass.
+const MOST_TRIES: u32 = 5;
+
 /// A task that was started, and the flag that makes it stop.
 type Started = HashMap<TaskId, Arc<AtomicBool>>;
 
@@ -71,7 +74,7 @@ impl Worker {
                 self.start(task);
             }
             if stopping.race(changes.any()).await.is_none() {
-                // Builds look at their flags; nothing else takes long.
+                // Builds look at their flags; a merge that was begun ends by itself.
                 self.cancel_others(&[]);
                 return;
             }
@@ -97,8 +100,7 @@ impl Worker {
         let attempt = Attempt { environment: self.environment.clone(), task, cancel };
         let slots = self.slots.clone();
         self.environment.tasks.spawn("data-task", |stopping| async move {
-            let Some(Ok(_slot)) = stopping.race(slots.acquire()).await else { return };
-            attempt.until_done(&stopping).await;
+            attempt.until_done(&slots, &stopping).await;
         });
     }
 }
@@ -111,13 +113,16 @@ struct Attempt {
 }
 
 impl Attempt {
-    async fn until_done(&self, stopping: &Stopping) {
+    async fn until_done(&self, slots: &Semaphore, stopping: &Stopping) {
+        let Some(outcome) = self.outcome(slots, stopping).await else { return };
+        // Not done again if only the record fails: the files are there, and may be recorded already.
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         while !self.cancel.load(Ordering::Relaxed) {
-            match self.once().await {
+            match self.report(outcome.clone()).await {
                 Ok(()) => return,
-                Err(Error::Cancelled) => return,
-                Err(error) => warn!(task = %self.task.id, error = error.chain(), "task failed, trying again"),
+                Err(error) => {
+                    warn!(task = %self.task.id, error = error.chain(), "result not recorded, trying again");
+                }
             }
             if stopping.race(backoff.wait()).await.is_none() {
                 return;
@@ -125,19 +130,42 @@ impl Attempt {
         }
     }
 
-    async fn once(&self) -> Result<()> {
-        reach(BEFORE_WORK)?;
-        let outcome = match self.work().await {
-            Ok(outcome) => outcome,
-            Err(error) if error.is_final() => TaskOutcome::Failed { reason: error.chain() },
-            Err(error) => return Err(error),
-        };
-        reach(BEFORE_RESULT)?;
-        self.report(outcome).await?;
-        Ok(reach(AFTER_RESULT)?)
+    /// Works until there is a result; `None` if nobody wants one any more.
+    async fn outcome(&self, slots: &Semaphore, stopping: &Stopping) -> Option<TaskOutcome> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        for attempt in 1.. {
+            // Given back before the pause: a task that cannot be done must not keep others from it.
+            let slot = stopping.race(slots.acquire()).await?.ok()?;
+            if self.cancel.load(Ordering::Relaxed) {
+                return None;
+            }
+            let worked = self.work().await;
+            drop(slot);
+            match worked {
+                Ok(outcome) => return Some(outcome),
+                Err(Error::Cancelled) => return None,
+                Err(error) if error.is_final() || self.gives_up(attempt, &error) => {
+                    warn!(task = %self.task.id, attempt, error = error.chain(), "task failed");
+                    return Some(TaskOutcome::Failed { reason: error.chain() });
+                }
+                Err(error) => {
+                    warn!(task = %self.task.id, attempt, error = error.chain(), "task failed, trying again");
+                }
+            }
+            stopping.race(backoff.wait()).await?;
+        }
+        None
+    }
+
+    /// Whether others should have their turn. Merging and folding are planned again after a while; a failed
+    /// index stays failed, so that only a panic, which comes again, ends its tries.
+    fn gives_up(&self, attempt: u32, error: &Error) -> bool {
+        let planned_again = !matches!(self.task.kind, TaskKind::BuildIndex { .. });
+        attempt >= MOST_TRIES && (planned_again || matches!(error, Error::Panicked(_)))
     }
 
     async fn work(&self) -> Result<TaskOutcome> {
+        reach(BEFORE_WORK)?;
         let environment = &self.environment;
         match self.task.kind.clone() {
             TaskKind::BuildIndex { collection, segment, index, spec, path } => {
@@ -156,19 +184,20 @@ impl Attempt {
 
     /// Records the result, unless the task has been withdrawn meanwhile.
     async fn report(&self, outcome: TaskOutcome) -> Result<()> {
+        reach(BEFORE_RESULT)?;
         let kind = match &outcome {
             TaskOutcome::IndexBuilt(_) => "index_built",
             TaskOutcome::Compacted(_) => "compacted",
             TaskOutcome::DeletesFolded { .. } => "deletes_folded",
             TaskOutcome::Failed { .. } => "failed",
         };
-        metrics::counter!("redkite_datanode_tasks_total", "result" => kind).increment(1);
-        info!(task = %self.task.id, result = kind, "task done");
         let result = TaskResult { id: self.task.id, node: self.environment.node, outcome };
         let txn = Txn::new()
             .when(Compare::exists(TaskRecord::key(&self.task.id)))
             .put(TaskResult::key(&self.task.id), result.encode());
         self.environment.kv.txn(txn).await?;
-        Ok(())
+        metrics::counter!("redkite_datanode_tasks_total", "result" => kind).increment(1);
+        info!(task = %self.task.id, result = kind, "task done");
+        Ok(reach(AFTER_RESULT)?)
     }
 }

@@ -19,22 +19,25 @@ use crate::holder::{Held, Holder, Place, Slot};
 pub(crate) async fn check(environment: &Environment, holder: &Holder, place: Place, held: &Arc<Held>) {
     let segment = place.segment;
     let checked = held.clone();
-    match blocking(move || checked.segment.verify()).await {
-        Err(error) => {
-            let error = Error::from(error).chain();
-            error!(%segment, error, "segment is damaged and not read any more");
-            metrics::counter!("redkite_querynode_damaged_files_total").increment(1);
-            holder.set(place, Slot::Damaged(error));
-        }
-        Ok(damaged) => {
-            for (index, error) in &damaged {
-                let file = index_file(environment, held, *index);
-                error!(%segment, file, %error, "index is damaged and not used any more");
-                metrics::counter!("redkite_querynode_damaged_files_total").increment(1);
-                held.distrust(*index);
-            }
-            info!(%segment, "segment checked");
-        }
+    if let Err(error) = blocking(move || checked.segment.verify()).await {
+        let error = Error::from(error).chain();
+        error!(%segment, error, "segment is damaged and not read any more");
+        metrics::counter!("redkite_querynode_damaged_files_total").increment(1);
+        holder.set(place, Slot::Damaged(error));
+        return;
+    }
+    check_indexes(environment, held).await;
+    info!(%segment, "segment checked");
+}
+
+/// Checks the attached indexes.
+pub(crate) async fn check_indexes(environment: &Environment, held: &Arc<Held>) {
+    let checked = held.clone();
+    for (index, error) in blocking(move || checked.segment.damaged_indexes()).await {
+        let file = index_file(environment, held, index);
+        error!(segment = %held.segment.id(), file, %error, "index is damaged and not used any more");
+        metrics::counter!("redkite_querynode_damaged_files_total").increment(1);
+        held.distrust(index);
     }
 }
 

@@ -21,9 +21,10 @@ impl Coverage {
         Self { through, ahead: Vec::new(), loaded: false }
     }
 
-    /// Notes that every delete of a stretch has been applied.
+    /// Notes that every delete of a stretch has been applied. An empty stretch says that there is something
+    /// before it.
     pub(crate) fn add(&mut self, after: Timestamp, through: Timestamp) {
-        self.ahead.push((after, through));
+        self.ahead.push((after, through.max(after)));
         self.ahead.sort_unstable();
         let mut apart: Vec<(Timestamp, Timestamp)> = Vec::new();
         for (after, through) in self.ahead.drain(..) {
@@ -80,7 +81,7 @@ mod tests {
         assert_eq!(coverage.end_loading(), Ok(()));
         coverage.add(at(30), at(31));
         assert_eq!(coverage.gap_when_loaded(), None);
-        coverage.add(at(32), at(32));
+        coverage.add(at(32), at(0));
         assert_eq!(coverage.gap_when_loaded(), Some(at(31)));
     }
 }

@@ -13,6 +13,8 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 pub(crate) enum Error {
     #[error("segment {segment} has no record")]
     NoSegment { segment: SegmentId },
+    #[error("a delete could not be applied: {reason}")]
+    Spoilt { reason: String },
     #[error("record of segment {segment} does not parse")]
     Record { segment: SegmentId, source: serde_json::Error },
     #[error(transparent)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use redkite_segment::SealedSegment;
-use redkite_service::Error as ServiceError;
+use redkite_service::{Delete, Error as ServiceError};
 use redkite_types::{CollectionId, IndexId, SegmentId, ShardId, Timestamp};
 use tokio::sync::watch;
 
@@ -22,6 +22,8 @@ pub(crate) struct Held {
     pub(crate) deletes: Mutex<Coverage>,
     /// Indexes whose files are damaged: not attached again.
     distrusted: Mutex<BTreeSet<IndexId>>,
+    /// Why a delete could not be applied.
+    spoilt: Mutex<Option<String>>,
 }
 
 impl Held {
@@ -33,7 +35,24 @@ impl Held {
         deletes_through: Timestamp,
     ) -> Self {
         let deletes = Mutex::new(Coverage::up_to(deletes_through));
-        Self { collection, shard, segment, deletes, distrusted: Mutex::default() }
+        let (distrusted, spoilt) = (Mutex::default(), Mutex::default());
+        Self { collection, shard, segment, deletes, distrusted, spoilt }
+    }
+
+    /// Why it cannot be read, if a delete could not be applied.
+    pub(crate) fn spoilt(&self) -> Option<String> {
+        self.spoilt.lock().clone()
+    }
+
+    /// Applies deletes of the shard as far as they concern the segment.
+    pub(crate) fn apply(&self, deletes: &[Arc<Delete>]) -> redkite_segment::Result<()> {
+        let concerns = |delete: &&Arc<Delete>| {
+            delete.partition.is_none_or(|partition| partition == self.segment.partition())
+        };
+        deletes
+            .iter()
+            .filter(concerns)
+            .try_for_each(|delete| self.segment.delete(&delete.keys, delete.timestamp).map(|_| ()))
     }
 
     /// Searches without an index from now on.
@@ -89,6 +108,14 @@ impl State {
     fn has(&self, place: Place) -> bool {
         self.slots.get(&place.segment).is_some_and(|(present, _)| *present == place)
     }
+
+    /// Ends the feeding of a segment.
+    fn starve(&mut self, segment: SegmentId) {
+        self.fed.retain(|_, segments| {
+            segments.remove(&segment);
+            !segments.is_empty()
+        });
+    }
 }
 
 impl Holder {
@@ -123,11 +150,32 @@ impl Holder {
         wanted
     }
 
-    /// Changes the state of a segment, unless it has lost its place.
+    /// Changes the state of a segment, unless it has lost its place. Only what is or may become readable
+    /// takes deletes.
     pub(crate) fn set(&self, place: Place, slot: Slot) {
         let mut state = self.state.lock();
         if state.has(place) {
+            if matches!(slot, Slot::Failed(_) | Slot::Damaged(_)) {
+                state.starve(place.segment);
+            }
             state.slots.insert(place.segment, (place, slot));
+        }
+        drop(state);
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// A delete could not be applied to an open segment: it is not read any more, and takes none.
+    pub(crate) fn spoil(&self, held: &Arc<Held>, reason: String) {
+        held.spoilt.lock().get_or_insert(reason.clone());
+        let mut state = self.state.lock();
+        let segment = held.segment.id();
+        let ready = match state.slots.get(&segment) {
+            Some((place, Slot::Ready(ready))) if Arc::ptr_eq(ready, held) => Some(*place),
+            _ => None,
+        };
+        if let Some(place) = ready {
+            state.starve(segment);
+            state.slots.insert(segment, (place, Slot::Damaged(reason)));
         }
         drop(state);
         self.changes.send_modify(|count| *count += 1);
@@ -137,10 +185,7 @@ impl Holder {
     pub(crate) fn remove(&self, segment: SegmentId) {
         let mut state = self.state.lock();
         state.slots.remove(&segment);
-        state.fed.retain(|_, segments| {
-            segments.remove(&segment);
-            !segments.is_empty()
-        });
+        state.starve(segment);
         drop(state);
         self.changes.send_modify(|count| *count += 1);
     }

@@ -1,9 +1,12 @@
 //! One segment, from files to readable. Why no delete is lost on the way: see the crate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use redkite_catalog::{Record, SegmentIndexFile, SegmentRecord, ShardCheckpoint};
+use redkite_runtime::{Backoff, blocking};
 use redkite_segment::{SealedSegment, read_deltas};
+use redkite_service::Delete;
 use redkite_storage::format::RowDeletes;
 use redkite_types::{CollectionId, SegmentId, ShardId, Timestamp};
 
@@ -26,27 +29,42 @@ pub(crate) async fn load(
         return Ok(None);
     }
     let mut missing = record.deletes_through;
+    let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_secs(1));
     loop {
         apply_missed(environment, &held, missing).await?;
         match held.deletes.lock().end_loading() {
             Ok(()) => break,
             Err(after) => missing = after,
         }
+        if !holder.wants(place) {
+            return Ok(None);
+        }
+        backoff.wait().await;
     }
+    // Reads the disk: not on the threads that search.
     let warmed = held.clone();
-    environment.cpu.run(move || warmed.segment.warm()).await??;
-    Ok(Some(held))
+    blocking(move || warmed.segment.warm()).await?;
+    match held.spoilt() {
+        Some(reason) => Err(Error::Spoilt { reason }),
+        None => Ok(Some(held)),
+    }
 }
 
 /// Applies every delete after a timestamp: the leader's buffer first, then the files.
-pub(crate) async fn apply_missed(environment: &Environment, held: &Held, after: Timestamp) -> Result<()> {
+pub(crate) async fn apply_missed(
+    environment: &Environment,
+    held: &Arc<Held>,
+    after: Timestamp,
+) -> Result<()> {
     let leader = environment.shards.leader(held.shard).await?;
     let buffered = leader.deletes_after(held.shard, after).await?;
-    apply(held, &buffered.deletes)?;
+    apply(held, buffered.deletes).await?;
     // A delta vanishes from the checkpoint only after its content is in the segment's own record.
     for delta in checkpoint(environment, held.shard).await?.deltas {
         if delta.through > after {
-            held.segment.apply_deltas(&read_deltas(&*environment.store, &delta.path).await?)?;
+            let deletes = read_deltas(&*environment.store, &delta.path).await?;
+            let held = held.clone();
+            blocking(move || held.segment.apply_deltas(&deletes)).await?;
         }
     }
     let now = segment_record(environment, held.collection, held.segment.id()).await?;
@@ -59,9 +77,10 @@ pub(crate) async fn apply_missed(environment: &Environment, held: &Held, after: 
     Ok(())
 }
 
-/// Attaches finished indexes that are not attached, forgets those that were dropped. An index that
-/// cannot be opened costs speed, not answers: the segment is searched without it.
-pub(crate) async fn attach_indexes(environment: &Environment, held: &Held, record: &SegmentRecord) {
+/// Attaches finished indexes that are not attached, forgets those that were dropped; whether one was
+/// attached. An index that cannot be opened costs speed, not answers: the segment is searched without it.
+pub(crate) async fn attach_indexes(environment: &Environment, held: &Held, record: &SegmentRecord) -> bool {
+    let mut new = false;
     let definitions = environment.view.read(|metadata| {
         metadata.indexes.get(&held.collection).map(|entry| entry.record.clone()).unwrap_or_default()
     });
@@ -74,11 +93,18 @@ pub(crate) async fn attach_indexes(environment: &Environment, held: &Held, recor
         if attached.contains(&definition.id) || !has_content(file) || !held.trusts(definition.id) {
             continue;
         }
-        if let Err(error) = held.segment.load_index(&*environment.store, definition, file).await {
-            let error = Error::from(error).chain();
-            tracing::error!(segment = %held.segment.id(), index = definition.name, error, "index not opened");
+        match held.segment.load_index(&*environment.store, definition, file).await {
+            Ok(()) => new = true,
+            Err(error) => {
+                if error.is_damage() {
+                    held.distrust(definition.id);
+                }
+                let error = Error::from(error).chain();
+                tracing::error!(segment = %held.segment.id(), index = definition.name, error, "index not opened");
+            }
         }
     }
+    new
 }
 
 /// Nothing to index leaves an index without a file.
@@ -108,12 +134,7 @@ async fn checkpoint(environment: &Environment, shard: ShardId) -> Result<ShardCh
 }
 
 /// Applies deletes of the shard as far as they concern the segment.
-pub(crate) fn apply(held: &Held, deletes: &[redkite_service::Delete]) -> Result<()> {
-    for delete in deletes {
-        let concerns = delete.partition.is_none_or(|partition| partition == held.segment.partition());
-        if concerns {
-            held.segment.delete(&delete.keys, delete.timestamp)?;
-        }
-    }
-    Ok(())
+async fn apply(held: &Arc<Held>, deletes: Vec<Arc<Delete>>) -> Result<()> {
+    let held = held.clone();
+    Ok(blocking(move || held.apply(&deletes)).await?)
 }

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::Environment;
-use crate::check::check;
+use crate::check::{check, check_indexes};
 use crate::error::{Error, Result};
 use crate::holder::{Held, Holder, Place, Slot};
 use crate::load::{attach_indexes, has_content, load};
@@ -85,24 +85,27 @@ impl Reconciler {
         let (environment, holder) = (self.environment.clone(), self.holder.clone());
         let (loads, checks) = (self.loads.clone(), self.checks.clone());
         self.environment.tasks.spawn("segment-load", move |stopping| async move {
-            let Some(Ok(turn)) = stopping.race(loads.acquire()).await else { return };
-            let loading = load_until_held(&environment, &holder, place);
+            let loading = load_until_held(&environment, &holder, place, &loads);
             let Some(Some(held)) = stopping.race(loading).await else { return };
-            drop(turn);
             let Some(Ok(_turn)) = stopping.race(checks.acquire()).await else { return };
             check(&environment, &holder, place, &held).await;
         });
     }
 
     /// Attaches indexes finished since, and forgets dropped ones.
-    async fn follow_indexes(&self, held: &Held) {
+    async fn follow_indexes(&self, held: &Arc<Held>) {
         let record = self.environment.view.read(|metadata| {
             metadata.segments.get(&(held.collection, held.segment.id())).map(|entry| entry.record.clone())
         });
         if let Some(record) = record
             && differs(&record, held)
+            && attach_indexes(&self.environment, held, &record).await
         {
-            attach_indexes(&self.environment, held, &record).await;
+            let (environment, held, checks) = (self.environment.clone(), held.clone(), self.checks.clone());
+            self.environment.tasks.spawn("index-check", move |stopping| async move {
+                let Some(Ok(_turn)) = stopping.race(checks.acquire()).await else { return };
+                check_indexes(&environment, &held).await;
+            });
         }
     }
 
@@ -129,6 +132,7 @@ impl Reconciler {
             self.environment.kv.txn(Txn::new().delete(key)).await?;
             self.reported.remove(&collection);
         }
+        let mut outcome = Ok(());
         for (collection, record) in present {
             if self.reported.get(&collection) == Some(&record) {
                 continue;
@@ -140,10 +144,15 @@ impl Reconciler {
                 Some(None) => return Ok(()),
                 None => Txn::new().put(key, record.encode()),
             };
-            self.environment.kv.txn(txn).await?;
-            self.reported.insert(collection, record);
+            match self.environment.kv.txn(txn).await {
+                Ok(_) => {
+                    self.reported.insert(collection, record);
+                }
+                // The others are not held up by one whose record is refused.
+                Err(error) => outcome = outcome.and(Err(error.into())),
+            }
         }
-        Ok(())
+        outcome
     }
 
     #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
@@ -192,11 +201,20 @@ fn cost(held: &Held) -> HeldSegment {
 }
 
 /// Tries until the segment is held or no longer wanted.
-async fn load_until_held(environment: &Environment, holder: &Holder, place: Place) -> Option<Arc<Held>> {
+async fn load_until_held(
+    environment: &Environment,
+    holder: &Holder,
+    place: Place,
+    loads: &Semaphore,
+) -> Option<Arc<Held>> {
     let segment = place.segment;
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(10));
     while holder.wants(place) {
-        match load(environment, holder, place).await {
+        // Given back before the pause: what cannot be loaded must not keep others from it.
+        let turn = loads.acquire().await.ok()?;
+        let loaded = load(environment, holder, place).await;
+        drop(turn);
+        match loaded {
             Ok(Some(held)) => {
                 info!(%segment, rows = held.segment.rows(), "segment held");
                 holder.set(place, Slot::Ready(held.clone()));

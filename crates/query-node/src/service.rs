@@ -8,11 +8,12 @@ use redkite_query::reduce::{RetrievePart, SearchPart, merge_retrieve, merge_sear
 use redkite_segment::{RetrieveTask, SearchTask, SegmentReader};
 use redkite_service::{DeleteBatch, Error as ServiceError, SegmentRetrieve, SegmentSearch, Segments};
 use redkite_types::{CollectionId, SegmentId, ShardId};
+use tracing::error;
 
 use crate::Environment;
 use crate::error::{Error, Result};
 use crate::holder::{Held, Holder, Slot};
-use crate::load::{apply, apply_missed};
+use crate::load::apply_missed;
 use crate::reconcile::{Reconciler, wanted};
 
 /// A query node. Cheap to clone.
@@ -128,11 +129,20 @@ impl QueryNode {
             return Ok(());
         }
         if !batch.deletes.is_empty() {
-            let (applied, deletes) = (held.clone(), batch.deletes);
-            let apply_all = move || applied.iter().try_for_each(|held| apply(held, &deletes));
-            self.environment.cpu.run(apply_all).await??;
+            let (holder, all, deletes) = (self.holder.clone(), held.clone(), batch.deletes);
+            // One segment that takes none must not keep the others from being read.
+            let apply_all = move || {
+                for held in all {
+                    if let Err(error) = held.apply(&deletes) {
+                        let reason = Error::from(error).chain();
+                        error!(segment = %held.segment.id(), reason, "delete not applied, segment not read any more");
+                        holder.spoil(&held, reason);
+                    }
+                }
+            };
+            self.environment.cpu.run(apply_all).await?;
         }
-        for held in held {
+        for held in held.into_iter().filter(|held| held.spoilt().is_none()) {
             let gap = {
                 let mut deletes = held.deletes.lock();
                 deletes.add(batch.after, batch.through);

@@ -66,7 +66,7 @@ struct Stage {
     kv: OnceLock<Arc<dyn Kv>>,
     store: Arc<LocalStore>,
     node: OnceLock<Arc<QueryNode>>,
-    buffer: Mutex<Vec<Delete>>,
+    buffer: Mutex<Vec<Arc<Delete>>>,
     schedule: [usize; EVENTS],
     done: AtomicUsize,
     moment: AtomicUsize,
@@ -99,7 +99,7 @@ impl Stage {
     }
 
     async fn delete(&self) {
-        let delete = Delete { timestamp: DELETED, partition: None, keys: keys() };
+        let delete = Arc::new(Delete { timestamp: DELETED, partition: None, keys: keys() });
         self.buffer.lock().push(delete.clone());
         let batch = DeleteBatch { after: SEALED, deletes: vec![delete], through: DELETED };
         self.node.get().unwrap().apply_deletes(SHARD, batch).await.unwrap();
@@ -213,7 +213,7 @@ impl Shard for Leader {
 
     async fn deletes_after(&self, _: ShardId, after: Timestamp) -> Result<DeleteBatch> {
         self.0.next().await;
-        let later = |delete: &&Delete| delete.timestamp > after;
+        let later = |delete: &&Arc<Delete>| delete.timestamp > after;
         let deletes: Vec<_> = self.0.buffer.lock().iter().filter(later).cloned().collect();
         let written = self.0.done.load(Ordering::SeqCst) > 0;
         self.0.next().await;
@@ -385,7 +385,7 @@ async fn no_delete_is_lost_in_any_order_of_events() {
 async fn what_was_never_sent_is_looked_for() {
     let world = World::new([usize::MAX; EVENTS]).await;
     assert_eq!(count(&world.node, Timestamp(100)).await, 3);
-    world.stage.buffer.lock().push(Delete { timestamp: DELETED, partition: None, keys: keys() });
+    world.stage.buffer.lock().push(Arc::new(Delete { timestamp: DELETED, partition: None, keys: keys() }));
     world.stage.done.store(1, Ordering::SeqCst);
     let batch = DeleteBatch { after: DELETED, deletes: Vec::new(), through: DELETED };
     world.node.apply_deletes(SHARD, batch).await.unwrap();

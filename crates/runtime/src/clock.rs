@@ -83,6 +83,12 @@ impl HybridClock {
         Timestamp(first)
     }
 
+    /// Milliseconds since the Unix epoch by the wall clock alone: what the times of files compare with.
+    #[must_use]
+    pub fn wall_millis(&self) -> u64 {
+        self.wall.now_millis()
+    }
+
     /// Makes every later timestamp greater than `seen`.
     pub fn observe(&self, seen: Timestamp) {
         self.last.fetch_max(seen.0, Ordering::SeqCst);

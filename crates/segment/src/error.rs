@@ -98,6 +98,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a file is not what was written: another try finds it so again.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Index { .. } | Self::ScalarIndex { .. } | Self::IndexRows { .. } => true,
+            Self::Storage(error) => matches!(
+                error,
+                redkite_storage::Error::Corrupt { .. } | redkite_storage::Error::UnsupportedVersion { .. }
+            ),
+            _ => false,
+        }
+    }
+
     /// Whether the same call may succeed later without anybody repairing anything.
     #[must_use]
     pub fn retryable(&self) -> bool {

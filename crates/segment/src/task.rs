@@ -10,7 +10,8 @@ use crate::Result;
 ///
 /// Laws: a read sees exactly the rows with `timestamp <= read_timestamp` and, where given,
 /// `timestamp >= expired_before`, without those killed by a delete at or before the read timestamp.
-/// It sees the same whether the rows are growing, sealed or compacted.
+/// It sees the same whether the rows are growing or sealed; making files drops rows deleted until then,
+/// so that reads at an earlier timestamp miss them.
 pub trait SegmentReader: Send + Sync {
     /// The nearest rows to each query: at most `limit`, each primary key once, in the order of
     /// (score, primary key).

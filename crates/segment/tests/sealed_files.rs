@@ -117,7 +117,7 @@ async fn stored(store: &LocalStore) -> (SegmentRecord, String, Model) {
     let mut deltas = KeyDeletes::empty(DataType::Int64);
     deltas.push(KIT.key(77).as_ref(), Timestamp(30), None);
     model.delete(&[77], 30);
-    let delta = ObjectPath::Delta { shard, from: Lsn(1), through: Lsn(9) }.to_string();
+    let delta = ObjectPath::Delta { shard, from: Lsn(1), through: Lsn(9), id: 1 }.to_string();
     store.put(&delta, deltas.encode().into()).await.unwrap();
     (record, delta, model)
 }

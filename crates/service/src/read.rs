@@ -13,7 +13,8 @@ pub enum Consistency {
     Strong,
     /// At least everything up to this timestamp.
     AtLeast(Timestamp),
-    /// Exactly the state at this timestamp (iterators): later inserts and deletes are not seen.
+    /// The state at this timestamp (iterators): later inserts and deletes are not seen. As in Milvus, rows
+    /// deleted since are missing once a flush or a merge has dropped them from the files.
     Snapshot(Timestamp),
     /// What is there.
     Eventual,

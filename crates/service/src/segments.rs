@@ -16,7 +16,7 @@ pub struct DeleteBatch {
     /// look for them.
     pub after: Timestamp,
     /// The deletes.
-    pub deletes: Vec<Delete>,
+    pub deletes: Vec<Arc<Delete>>,
     /// Every delete of the shard up to here is in this batch or an earlier one.
     pub through: Timestamp,
 }

@@ -38,6 +38,19 @@ pub enum WriteOp {
     },
 }
 
+impl WriteOp {
+    /// Bytes held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Insert(parts) | Self::Upsert(parts) => {
+                parts.iter().map(|(_, batch)| batch.memory_bytes()).sum()
+            }
+            Self::Delete { keys, .. } => keys.memory_bytes(),
+        }
+    }
+}
+
 /// A write is durable and visible to every later strong read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteAck {

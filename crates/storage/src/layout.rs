@@ -5,7 +5,10 @@
 //! segments/<collection>/<segment>/deletes-<through>.rkd  which of them are deleted, and when
 //! indexes/<collection>/<segment>/<index>-<build>.rki     an index over one of its columns
 //! deltas/<shard>/<from>-<through>.rkd                    deletes of a stretch of a shard's log
+//! wal/<shard>/…                                          the log itself: see [`log`]
 //! ```
+
+pub mod log;
 
 use std::fmt;
 use std::str::FromStr;
@@ -52,6 +55,8 @@ pub enum ObjectPath {
         from: Lsn,
         /// Last log position.
         through: Lsn,
+        /// Makes the name new: a flush that is repeated after a crash never writes the object of the first.
+        id: i64,
     },
 }
 
@@ -109,7 +114,9 @@ impl fmt::Display for ObjectPath {
             Self::Index { collection, segment, index, build } => {
                 write!(f, "indexes/{collection}/{segment}/{index}-{build}.rki")
             }
-            Self::Delta { shard, from, through } => write!(f, "deltas/{shard}/{from}-{through}.rkd"),
+            Self::Delta { shard, from, through, id } => {
+                write!(f, "deltas/{shard}/{from}-{through}-{id}.rkd")
+            }
         }
     }
 }
@@ -151,11 +158,13 @@ fn parse(path: &str) -> Option<ObjectPath> {
             })
         }
         ("deltas", None) => {
-            let (from, through) = middle.strip_suffix(".rkd")?.split_once('-')?;
+            let (from, rest) = middle.strip_suffix(".rkd")?.split_once('-')?;
+            let (through, id) = rest.split_once('-')?;
             Some(ObjectPath::Delta {
                 shard: owner.parse().ok()?,
                 from: from.parse().ok()?,
                 through: through.parse().ok()?,
+                id: id.parse().ok()?,
             })
         }
         _ => None,
@@ -180,7 +189,7 @@ mod tests {
                 ObjectPath::Index { collection, segment, index: IndexId(3), build: TaskId(12) },
                 "indexes/7/449/3-12.rki",
             ),
-            (ObjectPath::Delta { shard, from: Lsn(1), through: Lsn(80) }, "deltas/7-2/1-80.rkd"),
+            (ObjectPath::Delta { shard, from: Lsn(1), through: Lsn(80), id: 5 }, "deltas/7-2/1-80-5.rkd"),
         ] {
             assert_eq!(path.to_string(), name);
             assert_eq!(name.parse::<ObjectPath>().unwrap(), path);

@@ -339,7 +339,10 @@ impl StreamingNode {
     /// Asked whenever a shard has stopped, and again when one has come up: if its collection is dropped
     /// while its log is opened, opening may make the log that has just been removed.
     async fn remove_log_if_dropped(&self, shard: ShardId) {
-        if !self.environment.view.read(|metadata| metadata.collections.contains_key(&shard.collection)) {
+        let dropped = self.environment.view.read(|metadata| {
+            metadata.unreadable.is_empty() && !metadata.collections.contains_key(&shard.collection)
+        });
+        if dropped {
             self.remove_log(shard).await;
         }
     }

@@ -59,9 +59,15 @@ impl Reports {
     /// Writes what is wanted until stopped.
     pub(crate) async fn run(self: Arc<Self>, node: Arc<Environment>, stopping: Stopping) {
         let mut lease = node.lease.clone();
+        // What was written under another lease is gone with it.
+        let mut written_under = None;
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
         loop {
             let held = lease.as_mut().map(|lease| *lease.borrow_and_update());
+            if held != written_under {
+                self.all_again();
+                written_under = held;
+            }
             let outcome = match held {
                 // The session is being registered anew: what was reported is gone.
                 Some(None) => Ok(()),
@@ -74,7 +80,7 @@ impl Reports {
                     (Ok(()), None) => self.changed.notified().await,
                     (Ok(()), Some(lease)) => tokio::select! {
                         () = self.changed.notified() => {}
-                        Ok(()) = lease.changed() => self.all_again(),
+                        Ok(()) = lease.changed() => {}
                     },
                 }
             };

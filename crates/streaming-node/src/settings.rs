@@ -18,14 +18,15 @@ pub struct StreamingNodeSettings {
     /// Bytes written to a shard and not yet in files (or not yet served by query nodes) above which
     /// writers wait.
     pub max_unsealed_bytes: Bytes,
-    /// Bytes of writes that may be on their way to the log of one shard.
+    /// Bytes of writes to one shard that may be queued or on their way to its log.
     pub max_in_flight_bytes: Bytes,
     /// Writes of one shard that may wait for its writer.
     pub queued_writes: usize,
-    /// How long a write waits for room, or for its shard to come up.
+    /// How long a write waits for room.
     #[serde(with = "units::seconds")]
     pub write_patience: Duration,
-    /// How long a read waits for a serving view, a restarting node or its guarantee timestamp.
+    /// How long a read waits for a serving view, a restarting node or its guarantee timestamp, and how long
+    /// any call waits for its shard to come up.
     #[serde(with = "units::seconds")]
     pub read_patience: Duration,
     /// How long a query node may take to confirm deletes before it is taken out of the writers' way;

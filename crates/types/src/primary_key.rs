@@ -117,6 +117,15 @@ impl PrimaryKeys {
         self.len() == 0
     }
 
+    /// Bytes held.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Int64(keys) => keys.len() * 8,
+            Self::VarChar(keys) => keys.memory_bytes(),
+        }
+    }
+
     /// The key at a position.
     #[must_use]
     pub fn get(&self, position: usize) -> PrimaryKeyRef<'_> {

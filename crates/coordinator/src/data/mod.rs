@@ -101,16 +101,18 @@ impl DataCoordinator {
         ids: &mut IdPool,
     ) -> Result<CompactionRecord> {
         let now = self.environment.clock.tick();
+        let merges = self.merges.read();
         let groups = self.environment.view.read(|metadata| {
             if !metadata.collections.contains_key(&collection) {
                 return Err(not_found(collection));
             }
             let mut busy = Busy::in_collection(metadata, collection);
-            for (group, _) in self.merges.read().pending(metadata, collection) {
+            for (group, _) in merges.pending(metadata, collection) {
                 busy.compacting.extend(group.sources);
             }
             Ok(compaction::manual(metadata, collection, &busy.compacting, &self.settings.compaction, now))
         })?;
+        drop(merges);
         let promised = groups.into_iter().map_while(|group| {
             let compaction::Group { shard, partition, sources } = group;
             Some(PromisedMerge { shard, partition, sources, target: SegmentId(ids.take()?) })

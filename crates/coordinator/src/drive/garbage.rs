@@ -44,7 +44,8 @@ pub(crate) struct Collector {
     environment: Environment,
     store: Arc<dyn ObjectStore>,
     settings: GarbageSettings,
-    started: Timestamp,
+    /// By the clock of the files, in milliseconds.
+    started: u64,
 }
 
 impl Collector {
@@ -53,7 +54,7 @@ impl Collector {
         store: Arc<dyn ObjectStore>,
         settings: &GarbageSettings,
     ) -> Self {
-        let started = environment.clock.now();
+        let started = environment.clock.wall_millis();
         Self { environment: environment.clone(), store, settings: settings.clone(), started }
     }
 
@@ -90,6 +91,11 @@ impl Collector {
     pub(crate) async fn collect(&self, swept: &mut Option<Instant>) -> Result<(), GarbageError> {
         // Records and files are removed by what the view shows: it must not be that of a deposed one.
         self.environment.catch_up().await?;
+        let unreadable = self.environment.view.read(|metadata| metadata.unreadable.first().cloned());
+        if let Some(key) = unreadable {
+            warn!(key, "nothing is removed while a record does not parse");
+            return Ok(());
+        }
         self.remove_segments().await?;
         self.remove_collections().await?;
         if swept.is_none_or(|last| last.elapsed() >= self.settings.interval) {
@@ -162,7 +168,8 @@ impl Collector {
 
     /// Removes objects that no record and no task accounts for. Young ones may be about to be recorded.
     async fn sweep(&self, first: bool) -> Result<(), GarbageError> {
-        let old = self.ago(self.settings.missing_tolerance);
+        let now = self.environment.clock.wall_millis();
+        let old = now.saturating_sub(millis(self.settings.missing_tolerance));
         let old = if first && self.settings.sole_writer { self.before_start() } else { old };
         let mut removed = 0_u64;
         for room in ROOMS {
@@ -181,11 +188,11 @@ impl Collector {
         Ok(())
     }
 
-    fn is_garbage(&self, entry: &ObjectEntry, old: Timestamp) -> bool {
+    fn is_garbage(&self, entry: &ObjectEntry, old: u64) -> bool {
         let Ok(object) = entry.path.parse::<ObjectPath>() else {
             return false;
         };
-        entry.modified_millis < old.physical()
+        entry.modified_millis < old
             && !self.environment.view.read(|metadata| garbage::is_referenced(metadata, &entry.path, &object))
     }
 
@@ -204,8 +211,8 @@ impl Collector {
     }
 
     /// Files that are certainly of an earlier life: file systems keep time coarsely.
-    fn before_start(&self) -> Timestamp {
-        Timestamp::from_physical(self.started.physical().saturating_sub(2000))
+    fn before_start(&self) -> u64 {
+        self.started.saturating_sub(2000)
     }
 
     fn ago(&self, span: Duration) -> Timestamp {

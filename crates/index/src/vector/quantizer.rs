@@ -84,8 +84,7 @@ impl Width {
         }
     }
 
-    /// A row as the query: what is compared with other rows when rows are compared with rows. Returns by how
-    /// much it is larger than in steps of the grid.
+    /// A row as the query: what is compared with other rows when rows are compared with rows.
     pub(crate) fn signed(self, row: &[u8], dim: usize, out: &mut [i8]) {
         match self {
             Self::Four => {

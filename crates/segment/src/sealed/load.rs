@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use redkite_catalog::{IndexRecord, SegmentIndexFile, SegmentRecord};
+use redkite_runtime::blocking;
 use redkite_storage::format::{KeyDeletes, RowDeletes};
 use redkite_storage::{Mapped, ObjectStore};
 
@@ -35,7 +36,9 @@ impl SealedSegment {
         file: &SegmentIndexFile,
     ) -> Result<()> {
         let map = Arc::new(store.local(&file.path).await?.map()?);
-        let index = open_index(&file.path, definition, map)?;
+        let (path, vector) = (file.path.clone(), definition.spec.method.is_vector());
+        // Scalar indexes are read whole.
+        let index = blocking(move || open_index(&path, vector, map)).await?;
         let rows = match &index {
             AttachedIndex::Vector(index) => index.rows(),
             AttachedIndex::Scalar(index) => index.rows(),
@@ -56,8 +59,8 @@ pub async fn read_deltas(store: &dyn ObjectStore, path: &str) -> Result<KeyDelet
     Ok(KeyDeletes::decode(path, &store.get(path).await?)?)
 }
 
-fn open_index(path: &str, definition: &IndexRecord, map: Arc<Mapped>) -> Result<AttachedIndex> {
-    if definition.spec.method.is_vector() {
+fn open_index(path: &str, vector: bool, map: Arc<Mapped>) -> Result<AttachedIndex> {
+    if vector {
         let index = redkite_index::vector::open(map)
             .map_err(|source| Error::Index { path: path.to_owned(), source })?;
         return Ok(AttachedIndex::Vector(index.into()));

@@ -211,14 +211,19 @@ impl SealedSegment {
         self.indexes.rcu(|indexes| indexes.without(id));
     }
 
-    /// Compares the whole data file and the attached indexes with their checksums; gives back the indexes
-    /// that are damaged. Reads everything, and blocks meanwhile.
+    /// Compares the whole data file with its checksums. Reads everything, and blocks meanwhile.
     ///
     /// # Errors
-    /// If the data file is damaged.
-    pub fn verify(&self) -> Result<Vec<(IndexId, IndexError)>> {
-        self.file.verify()?;
-        Ok(self.indexes.load().damaged())
+    /// If it is damaged.
+    pub fn verify(&self) -> Result<()> {
+        Ok(self.file.verify()?)
+    }
+
+    /// Compares the attached indexes with their checksums; gives back those that are damaged. Reads
+    /// everything, and blocks meanwhile.
+    #[must_use]
+    pub fn damaged_indexes(&self) -> Vec<(IndexId, IndexError)> {
+        self.indexes.load().damaged()
     }
 
     /// The attached indexes.

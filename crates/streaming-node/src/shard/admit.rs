@@ -7,7 +7,8 @@ use redkite_catalog::CollectionRecord;
 use redkite_runtime::blocking;
 use redkite_service::{Error as ServiceError, Result, WriteAck, WriteOp, WriteRequest};
 use redkite_types::{Batch, DataType, FieldSchema, PartitionId, PrimaryKeys};
-use tokio::sync::oneshot;
+use redkite_wal::MAX_RECORD_BYTES;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::{Command, QueuedWrite, ShardLeader};
@@ -16,26 +17,43 @@ use crate::record::EncodedWrite;
 /// Writes larger than this are encoded off the threads that drive I/O.
 const LARGE: usize = 1 << 20;
 
+/// How much room bytes take: a permit for every KiB begun.
+pub(super) fn permits(bytes: u64) -> usize {
+    usize::try_from(bytes / 1024).map_or(Semaphore::MAX_PERMITS, |kib| (kib + 1).min(Semaphore::MAX_PERMITS))
+}
+
 impl ShardLeader {
     /// Writes; returns when durable and visible.
     pub(crate) async fn write(&self, request: WriteRequest) -> Result<WriteAck> {
         let deadline = Instant::now() + self.node.settings.write_patience;
         self.admit(&request).await?;
-        self.room(deadline).await?;
+        self.files_keep_up(deadline).await?;
+        let most = permits(self.node.settings.max_in_flight_bytes.0);
+        let wanted = permits(request.op.memory_bytes() as u64).min(most);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let room = tokio::time::timeout_at(deadline, self.room.clone().acquire_many_owned(wanted)).await;
+        let room = room.map_err(|_| self.too_many_writes())?.map_err(|_| self.stopped())?;
         let (op, record) = encode(request.op).await;
-        let (reply, written) = oneshot::channel();
-        let write = Command::Write(Box::new(QueuedWrite { op, record, reply }));
-        match tokio::time::timeout_at(deadline, self.queue.send(write)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err(self.stopped()),
-            Err(_) => {
-                return Err(ServiceError::Unavailable {
-                    reason: format!("too many writes to shard {}", self.id),
-                });
-            }
+        // The log refuses a group as a whole.
+        if record.len() > MAX_RECORD_BYTES {
+            let (size, most) = (record.len(), MAX_RECORD_BYTES);
+            return Err(ServiceError::InvalidParameter {
+                reason: format!("a write of {size} bytes to one shard is larger than {most} bytes"),
+            });
         }
+        let (reply, written) = oneshot::channel();
+        let write = Command::Write(Box::new(QueuedWrite { op, record, reply, room }));
+        let queued = tokio::time::timeout_at(deadline, self.queue.send(write)).await;
+        queued.map_err(|_| self.too_many_writes())?.map_err(|_| self.stopped())?;
         // Once queued there is no giving up: the answer must say what happened.
-        written.await.map_err(|_| self.stopped())?
+        written.await.map_err(|_| match self.failure() {
+            None => self.stopped(),
+            Some(failure) => ServiceError::Timeout { what: failure.to_string() },
+        })?
+    }
+
+    fn too_many_writes(&self) -> ServiceError {
+        ServiceError::Unavailable { reason: format!("too many writes to shard {}", self.id) }
     }
 
     async fn admit(&self, request: &WriteRequest) -> Result<()> {
@@ -75,7 +93,7 @@ impl ShardLeader {
     }
 
     /// Waits until files are not too far behind.
-    async fn room(&self, deadline: Instant) -> Result<()> {
+    async fn files_keep_up(&self, deadline: Instant) -> Result<()> {
         let most = usize::try_from(self.node.settings.max_unsealed_bytes.0).unwrap_or(usize::MAX);
         let room = self.wait_until(deadline, |state| {
             let free = state.unsealed_bytes() < most;

@@ -5,15 +5,16 @@
 //! it to a delta file and, once that is recorded, trims it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use redkite_service::{Delete, DeleteBatch};
 use redkite_storage::format::KeyDeletes;
-use redkite_types::{DataType, PrimaryKeys, Timestamp};
+use redkite_types::{DataType, Timestamp};
 
 /// Deletes since the checkpoint.
 #[derive(Debug, Default)]
 pub(crate) struct DeleteBuffer {
-    deletes: VecDeque<Delete>,
+    deletes: VecDeque<Arc<Delete>>,
     bytes: usize,
     /// The last delete.
     newest: Timestamp,
@@ -23,7 +24,7 @@ pub(crate) struct DeleteBuffer {
 
 impl DeleteBuffer {
     /// Adds the next delete.
-    pub(crate) fn push(&mut self, delete: Delete) {
+    pub(crate) fn push(&mut self, delete: Arc<Delete>) {
         self.newest = self.newest.max(delete.timestamp);
         self.through = self.through.max(delete.timestamp);
         self.bytes += bytes(&delete);
@@ -46,16 +47,10 @@ impl DeleteBuffer {
         self.newest
     }
 
-    /// The deletes of a stretch of time, as a delta file holds them.
-    pub(crate) fn between(&self, after: Timestamp, through: Timestamp, key_type: DataType) -> KeyDeletes {
-        let mut file = KeyDeletes::empty(key_type);
-        let meant = |delete: &&Delete| delete.timestamp > after && delete.timestamp <= through;
-        for delete in self.deletes.iter().filter(meant) {
-            for key in delete.keys.iter() {
-                file.push(key, delete.timestamp, delete.partition);
-            }
-        }
-        file
+    /// The deletes of a stretch of time.
+    pub(crate) fn between(&self, after: Timestamp, through: Timestamp) -> Vec<Arc<Delete>> {
+        let meant = |delete: &&Arc<Delete>| delete.timestamp > after && delete.timestamp <= through;
+        self.deletes.iter().filter(meant).cloned().collect()
     }
 
     /// Forgets the deletes up to a timestamp: they are in files.
@@ -74,21 +69,30 @@ impl DeleteBuffer {
     }
 }
 
+/// Deletes as a delta file holds them.
+pub(crate) fn delta(deletes: &[Arc<Delete>], key_type: DataType) -> KeyDeletes {
+    let mut file = KeyDeletes::empty(key_type);
+    for delete in deletes {
+        for key in delete.keys.iter() {
+            file.push(key, delete.timestamp, delete.partition);
+        }
+    }
+    file
+}
+
 fn bytes(delete: &Delete) -> usize {
-    let keys = match &delete.keys {
-        PrimaryKeys::Int64(keys) => keys.len() * 8,
-        PrimaryKeys::VarChar(keys) => keys.memory_bytes(),
-    };
-    keys + size_of::<Delete>()
+    delete.keys.memory_bytes() + size_of::<Delete>()
 }
 
 #[cfg(test)]
 mod tests {
+    use redkite_types::PrimaryKeys;
+
     use super::*;
 
-    fn delete(timestamp: u64) -> Delete {
+    fn delete(timestamp: u64) -> Arc<Delete> {
         let keys = PrimaryKeys::Int64(vec![i64::try_from(timestamp).unwrap()]);
-        Delete { timestamp: Timestamp(timestamp), partition: None, keys }
+        Arc::new(Delete { timestamp: Timestamp(timestamp), partition: None, keys })
     }
 
     #[test]
@@ -96,7 +100,7 @@ mod tests {
         let mut buffer = DeleteBuffer::default();
         (1..=5).for_each(|at| buffer.push(delete(at)));
         assert_eq!(buffer.after(Timestamp(3)).deletes, [delete(4), delete(5)]);
-        let file = buffer.between(Timestamp(1), Timestamp(3), DataType::Int64);
+        let file = delta(&buffer.between(Timestamp(1), Timestamp(3)), DataType::Int64);
         assert_eq!(file.keys, PrimaryKeys::Int64(vec![2, 3]));
         buffer.trim(Timestamp(4));
         let all = buffer.after(Timestamp::ZERO);

@@ -95,14 +95,14 @@ impl Feeds {
 
 impl ShardLeader {
     /// Takes deletes into the buffer and to every node; returns when all have them or are behind.
-    pub(super) async fn deliver(self: &Arc<Self>, deletes: Vec<Delete>) {
+    pub(super) async fn deliver(self: &Arc<Self>, deletes: Vec<Arc<Delete>>) {
         let Some(last) = deletes.last() else { return };
         let through = last.timestamp;
         let (batch, nodes, before) = {
             let mut state = self.state.lock();
             let batch = DeleteBatch { after: state.deletes.newest(), deletes, through };
             batch.deletes.iter().for_each(|delete| state.deletes.push(delete.clone()));
-            (batch, state.feeds.current(), state.read)
+            (batch, state.feeds.current(), state.applied)
         };
         let patience = self.node.settings.delete_patience;
         let send = |node: NodeId| {

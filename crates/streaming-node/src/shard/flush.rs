@@ -15,20 +15,34 @@ use redkite_runtime::{Backoff, Stopping, blocking};
 use redkite_segment::seal;
 use redkite_storage::layout::ObjectPath;
 use redkite_types::{SegmentId, Timestamp};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::ShardLeader;
+use super::deletes::delta;
 use super::state::{Generation, Sealing};
+use super::writer::BrokenByPanic;
 use crate::Error;
 use crate::failpoint::{AFTER_DATA_FILE, AFTER_DELTA_FILE, AFTER_TRUNCATE, BEFORE_COMMIT, BEFORE_TRUNCATE};
 
+/// Files without a record are collected when they are old: before that they are written anew.
+const FILES_ARE_FRESH: Duration = Duration::from_secs(600);
+
 /// Files of a generation that are written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Files {
+    /// No file is older.
+    begun: Instant,
     /// By segment; `None` if no row was left.
     pub(super) segments: BTreeMap<SegmentId, Option<SegmentRecord>>,
     /// `None` until it is known whether one is needed.
     delta: Option<Option<DeltaFile>>,
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self { begun: Instant::now(), segments: BTreeMap::new(), delta: None }
+    }
 }
 
 impl Files {
@@ -56,15 +70,16 @@ impl ShardLeader {
         let ceiling = self.node.settings.retry_ceiling;
         let mut backoff = Backoff::new(Duration::from_millis(50), ceiling);
         let mut files = Files::default();
+        let _broken = BrokenByPanic { shard: self.clone(), task: "flush" };
         while let Some(generation) = self.next_generation() {
-            let Some(Ok(_turn)) = stopping.race(self.flushes.acquire()).await else { return };
+            let Some(Ok(turn)) = stopping.race(self.flushes.acquire()).await else { return };
             let gate = self.flush.lock().await;
             if stopping.now() {
                 return;
             }
             // Not cut short by a stop: a transaction that was sent may be applied.
             let outcome = self.flush_generation(&generation, &mut files).await;
-            drop(gate);
+            drop((gate, turn));
             match outcome {
                 Ok(()) => {
                     files = Files::default();
@@ -81,6 +96,9 @@ impl ShardLeader {
                     error!(shard = %self.id, %error, "flush failed, trying again");
                     metrics::counter!("redkite_flush_failures_total").increment(1);
                     self.state.lock().flush_failure = Some(error.to_string());
+                    if files.begun.elapsed() >= FILES_ARE_FRESH {
+                        files = Files::default();
+                    }
                     if stopping.race(backoff.wait()).await.is_none() {
                         return;
                     }
@@ -180,18 +198,22 @@ impl ShardLeader {
                 segment.shard == self.id && !matches!(segment.state, SegmentState::Dropped { .. })
             })
         });
+        let key_type = collection.schema.primary_key().data_type;
         let (after, from, deletes) = {
             let state = self.state.lock();
-            let key_type = collection.schema.primary_key().data_type;
             let after = state.deletes_in_files;
-            (after, state.checkpoint.0.next(), state.deletes.between(after, generation.timestamp, key_type))
+            (after, state.checkpoint.0.next(), state.deletes.between(after, generation.timestamp))
         };
         if !concerned || deletes.is_empty() {
             return Ok(None);
         }
-        let path = ObjectPath::Delta { shard: self.id, from, through: generation.lsn }.to_string();
-        let rows = deletes.len() as u64;
-        let encoded = blocking(move || deletes.encode()).await;
+        let id = self.node.ids.take(1).await?;
+        let path = ObjectPath::Delta { shard: self.id, from, through: generation.lsn, id }.to_string();
+        let (rows, encoded) = blocking(move || {
+            let deletes = delta(&deletes, key_type);
+            (deletes.len() as u64, deletes.encode())
+        })
+        .await;
         let bytes = encoded.len() as u64;
         self.node.store.put(&path, encoded.into()).await?;
         Ok(Some(DeltaFile { path, after, through: generation.timestamp, rows, bytes }))

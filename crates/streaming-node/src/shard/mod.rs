@@ -58,6 +58,8 @@ struct QueuedWrite {
     op: redkite_service::WriteOp,
     record: EncodedWrite,
     reply: oneshot::Sender<Result<redkite_service::WriteAck>>,
+    /// Given back with the answer.
+    room: tokio::sync::OwnedSemaphorePermit,
 }
 
 /// Which assignment a leader acts on.
@@ -80,6 +82,8 @@ pub(crate) struct ShardLeader {
     /// Held while a route is planned and installed, so that an older one never replaces a newer.
     routing: Mutex<()>,
     queue: mpsc::Sender<Command>,
+    /// Room for writes that are not answered yet, in KiB.
+    room: Arc<Semaphore>,
     /// The route may name query nodes that are to be fed with deletes from now on.
     new_receivers: Notify,
     /// Counts changes of anything in `state` that somebody may wait for.

@@ -15,6 +15,7 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::time::Instant;
 use tracing::info;
 
+use super::admit::permits;
 use super::commit::read_checkpoint;
 use super::state::State;
 use super::{Command, Leadership, ShardLeader};
@@ -48,6 +49,7 @@ impl ShardLeader {
             state: Mutex::new(State::at(checkpoint.lsn, checkpoint.timestamp)),
             routing: Mutex::default(),
             queue,
+            room: Arc::new(Semaphore::new(permits(node.settings.max_in_flight_bytes.0))),
             new_receivers: Notify::new(),
             changes: watch::Sender::new(0),
             flushes,
@@ -96,7 +98,7 @@ impl ShardLeader {
     ) -> Result<(), Error> {
         for delete in self.delete_of(timestamp, &op) {
             self.delete_in_memory(delete.partition, &delete.keys, timestamp)?;
-            self.state.lock().deletes.push(delete);
+            self.state.lock().deletes.push(Arc::new(delete));
         }
         match op {
             WriteOp::Insert(mut parts) | WriteOp::Upsert(mut parts) => {
@@ -110,6 +112,8 @@ impl ShardLeader {
     fn advance(&self, lsn: Lsn, timestamp: Timestamp, bytes: usize) {
         let mut state = self.state.lock();
         state.lsn = lsn;
+        state.applied = timestamp;
+        state.deletes.advance(timestamp);
         state.read = state.read.max(timestamp);
         state.stamped = state.read;
         state.open_bytes += bytes;
@@ -121,11 +125,7 @@ impl ShardLeader {
         self.tasks.spawn("delete-feeds", move |stopping| shard.feed_new_receivers(stopping));
         let shard = self.clone();
         self.tasks.spawn("shard-writer", move |stopping| shard.run_writer(commands, stopping));
-        let full = {
-            let state = self.state.lock();
-            state.open_bytes as u64 >= self.node.settings.seal_bytes.0
-        };
-        if full {
+        if self.is_full() {
             let (reply, _) = tokio::sync::oneshot::channel();
             // The queue is empty and takes it.
             let _ = self.queue.try_send(Command::Seal { reply });

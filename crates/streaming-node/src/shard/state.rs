@@ -66,7 +66,9 @@ pub(crate) struct State {
     pub(crate) route: Arc<Route>,
     /// The last applied write.
     pub(crate) lsn: Lsn,
-    /// What readers see: every write up to here has been applied.
+    /// Its timestamp.
+    pub(crate) applied: Timestamp,
+    /// What readers see: every write up to here has been applied, or never will be by this leader.
     pub(crate) read: Timestamp,
     /// The last write on its way to the log.
     pub(crate) stamped: Timestamp,
@@ -96,6 +98,7 @@ impl State {
             feeds: Feeds::default(),
             route: unknown(),
             lsn,
+            applied: timestamp,
             read: timestamp,
             stamped: timestamp,
             checkpoint: (lsn, timestamp),

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use redkite_runtime::{Stopping, blocking};
 use redkite_segment::GrowingSegment;
-use redkite_service::{Delete, Flushed, Result, WriteAck, WriteOp};
+use redkite_service::{Delete, Error as ServiceError, Flushed, Result, WriteAck, WriteOp};
 use redkite_types::{Batch, Lsn, PartitionId, PrimaryKeys, SegmentId, Timestamp};
 use redkite_wal::{Append, WalError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::Instant;
 use tracing::{error, info};
 
@@ -36,24 +36,28 @@ struct StampedWrite {
     timestamp: Timestamp,
     op: WriteOp,
     reply: oneshot::Sender<Result<WriteAck>>,
+    _room: OwnedSemaphorePermit,
 }
 
 struct Writer {
     shard: Arc<ShardLeader>,
     in_flight: VecDeque<Group>,
-    in_flight_bytes: usize,
+    /// Nothing stamped up to here is on its way any more, once what is in flight has been settled.
+    refused: Timestamp,
 }
 
 impl ShardLeader {
     /// Works until stopped.
     pub(super) async fn run_writer(self: Arc<Self>, mut queue: mpsc::Receiver<Command>, stopping: Stopping) {
-        let mut writer = Writer { shard: self, in_flight: VecDeque::new(), in_flight_bytes: 0 };
+        let mut writer = Writer { shard: self.clone(), in_flight: VecDeque::new(), refused: Timestamp::ZERO };
+        // Dropped before the writer: whoever then misses an answer learns why.
+        let _broken = BrokenByPanic { shard: self, task: "writer" };
         loop {
             tokio::select! {
                 biased;
                 () = stopping.wait() => break,
                 outcome = front(&mut writer.in_flight), if !writer.in_flight.is_empty() => writer.settle(outcome).await,
-                Some(first) = queue.recv(), if writer.has_room() => writer.take(first, &mut queue).await,
+                Some(first) = queue.recv() => writer.take(first, &mut queue).await,
             }
         }
         // Writes on their way to the log may be durable: their writers must learn it.
@@ -73,11 +77,6 @@ async fn front(in_flight: &mut VecDeque<Group>) -> std::result::Result<Lsn, WalE
 }
 
 impl Writer {
-    fn has_room(&self) -> bool {
-        self.in_flight_bytes
-            < usize::try_from(self.shard.node.settings.max_in_flight_bytes.0).unwrap_or(usize::MAX)
-    }
-
     /// Takes a command and all that wait behind it.
     async fn take(&mut self, first: Command, queue: &mut mpsc::Receiver<Command>) {
         let mut writes = Vec::new();
@@ -107,17 +106,16 @@ impl Writer {
         {
             // Under the lock, so that whoever reads `stamped` knows what may still be applied.
             let mut state = self.shard.state.lock();
-            for QueuedWrite { op, record, reply } in writes {
+            for QueuedWrite { op, record, reply, room } in writes {
                 let timestamp = self.shard.clock.tick();
                 state.stamped = timestamp;
                 bytes += record.len();
                 records.push(record.stamped(timestamp).into());
-                stamped.push(StampedWrite { timestamp, op, reply });
+                stamped.push(StampedWrite { timestamp, op, reply, _room: room });
             }
         }
         match self.shard.log.append(records) {
             Ok(append) => {
-                self.in_flight_bytes += bytes;
                 self.in_flight.push_back(Group { append, writes: stamped, bytes });
             }
             Err(error) => self.refuse(stamped, &error),
@@ -126,21 +124,21 @@ impl Writer {
 
     async fn settle(&mut self, outcome: std::result::Result<Lsn, WalError>) {
         let Some(group) = self.in_flight.pop_front() else { return };
-        self.in_flight_bytes -= group.bytes;
         match outcome {
             Ok(last) => self.shard.apply(group.writes, last, group.bytes).await,
             Err(error) => self.refuse(group.writes, &error),
         }
-        let full = {
-            let state = self.shard.state.lock();
-            state.open_bytes >= usize::try_from(self.shard.node.settings.seal_bytes.0).unwrap_or(usize::MAX)
-        };
-        if full && let Err(error) = self.seal().await {
+        if self.in_flight.is_empty() {
+            self.shard.read_through(self.refused);
+        }
+        if self.shard.is_full()
+            && let Err(error) = self.seal().await
+        {
             error!(shard = %self.shard.id, %error, "growing segments not sealed, trying again after the next write");
         }
     }
 
-    fn refuse(&self, writes: Vec<StampedWrite>, error: &WalError) {
+    fn refuse(&mut self, writes: Vec<StampedWrite>, error: &WalError) {
         error!(shard = %self.shard.id, %error, writes = writes.len(), "writes not logged");
         let told = of_log(error);
         let broken = error.maybe_applied()
@@ -150,10 +148,11 @@ impl Writer {
             if broken && state.failure.is_none() {
                 state.failure = Some(told.clone());
             }
-            if let Some(last) = writes.last() {
-                // Nothing of them will be applied: readers need not wait for them.
-                state.read = state.read.max(last.timestamp);
-            }
+        }
+        // Nothing of them will be applied: readers need not wait for them.
+        self.refused = writes.last().map_or(self.refused, |last| last.timestamp);
+        if self.in_flight.is_empty() {
+            self.shard.read_through(self.refused);
         }
         metrics::counter!("redkite_shard_writes_failed_total").increment(writes.len() as u64);
         self.shard.changed();
@@ -181,7 +180,7 @@ impl Writer {
                     .collect();
                 state.sealing.extend(segments.iter().cloned());
                 info!(shard = %shard.id, lsn = state.lsn.0, segments = segments.len(), bytes = state.open_bytes, "sealing");
-                let generation = Generation { lsn: state.lsn, timestamp: state.read, segments };
+                let generation = Generation { lsn: state.lsn, timestamp: state.applied, segments };
                 state.generations.push_back(Arc::new(generation));
                 state.open_bytes = 0;
             }
@@ -194,20 +193,57 @@ impl Writer {
     }
 }
 
+/// Marks a shard as broken if one of its tasks panics: it is opened anew then.
+pub(super) struct BrokenByPanic {
+    pub(super) shard: Arc<ShardLeader>,
+    pub(super) task: &'static str,
+}
+
+impl Drop for BrokenByPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let failure =
+                ServiceError::internal(format!("{} of shard {} panicked", self.task, self.shard.id));
+            self.shard.state.lock().failure.get_or_insert(failure);
+            self.shard.changed();
+        }
+    }
+}
+
 impl ShardLeader {
+    /// Shows readers everything up to a timestamp.
+    fn read_through(&self, timestamp: Timestamp) {
+        let mut state = self.state.lock();
+        if timestamp > state.read {
+            state.read = timestamp;
+            drop(state);
+            self.changed();
+        }
+    }
+
+    /// Whether it is time to seal: not so late that writers wait for room which only sealing makes.
+    pub(super) fn is_full(&self) -> bool {
+        let settings = &self.node.settings;
+        let full = settings.seal_bytes.0.min(settings.max_unsealed_bytes.0 / 2);
+        self.state.lock().open_bytes as u64 >= full
+    }
+
     /// Makes durable writes visible, in their order, and answers them.
     async fn apply(self: &Arc<Self>, writes: Vec<StampedWrite>, last: Lsn, bytes: usize) {
-        let deletes = writes.iter().flat_map(|write| self.delete_of(write.timestamp, &write.op)).collect();
+        let deletes = writes.iter().flat_map(|write| self.delete_of(write.timestamp, &write.op));
+        let deletes = deletes.map(Arc::new).collect();
         self.deliver(deletes).await;
         let through = writes.last().map_or(Timestamp::ZERO, |write| write.timestamp);
         let mut acks = Vec::with_capacity(writes.len());
-        for StampedWrite { timestamp, op, reply } in writes {
+        for StampedWrite { timestamp, op, reply, .. } in writes {
             let applied = self.apply_one(timestamp, op).await;
             acks.push((reply, applied.map(|()| WriteAck { timestamp })));
         }
         {
             let mut state = self.state.lock();
             state.lsn = last;
+            state.applied = through;
+            state.deletes.advance(through);
             state.read = state.read.max(through);
             state.open_bytes += bytes;
             state.last_write = Instant::now();

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use redkite_catalog::{CollectionRecord, ShardAssignment};
+use redkite_runtime::failpoint::arm;
 use redkite_runtime::units::Bytes;
 use redkite_service::{Consistency, Error, Shard, WriteOp};
 use redkite_streaming_node::StreamingNodeSettings;
@@ -29,6 +30,44 @@ async fn a_full_disk_delays_a_flush_and_loses_nothing() {
     world.ground.store.full.store(false, Ordering::SeqCst);
     world.checkpoint_reaches(flushed.timestamp).await;
     assert_eq!(world.count().await, 3);
+    world.stop().await;
+}
+
+/// The flush comes after a write of which nobody knows whether it is in the log. Failpoints are the process's:
+/// nextest gives every test its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flush_after_a_failed_sync_does_not_cover_the_failed_write() {
+    let world = World::new(settings()).await;
+    world.insert(&[1, 2], 1).await;
+    arm("wal::after-sync=1*return", redkite_wal::FAILPOINTS).unwrap();
+    let upsert = WriteOp::Upsert(vec![(PARTITION, rows(&[1], 7))]);
+    world.write(upsert).await.unwrap_err();
+    world.node.flush(SHARD).await.unwrap();
+    // Until the log is opened anew: the upsert is in it.
+    let healed =
+        async { while world.write(WriteOp::Insert(vec![(PARTITION, rows(&[3], 1))])).await.is_err() {} };
+    tokio::time::timeout(Duration::from_secs(20), healed).await.unwrap();
+    world.flush().await;
+    while world.publish().await {}
+    assert_eq!(world.count().await, 3);
+    assert_eq!(world.all().await, [(1, 7), (2, 1), (3, 1)].into());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn segments_larger_than_the_room_for_growing_rows_do_not_stop_writers() {
+    let late = StreamingNodeSettings {
+        seal_bytes: Bytes(1 << 20),
+        max_unsealed_bytes: Bytes(4 << 10),
+        write_patience: Duration::from_secs(20),
+        ..settings()
+    };
+    let world = World::new(late).await;
+    for key in 0..200 {
+        world.insert(&[key], 1).await;
+        world.publish().await;
+    }
+    assert_eq!(world.count().await, 200);
     world.stop().await;
 }
 
