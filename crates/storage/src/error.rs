@@ -65,6 +65,22 @@ pub enum Error {
         /// What the bucket said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The service breaks a promise that correctness rests on.
+    #[error("bucket {bucket} cannot be used: {problem}")]
+    Unsuitable {
+        /// The bucket.
+        bucket: String,
+        /// What it did.
+        problem: String,
+    },
+    /// The settings of the store cannot be used.
+    #[error("setting {key}: {problem}")]
+    Settings {
+        /// Name of the setting.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The system refused.
     #[error("{operation} {path}: {source}")]
     Io {
@@ -135,6 +151,8 @@ impl Error {
             Self::Bucket { retryable, .. } => *retryable,
             // The same call could find its own object and take it for somebody else's.
             Self::Unknown { .. }
+            | Self::Unsuitable { .. }
+            | Self::Settings { .. }
             | Self::NotFound { .. }
             | Self::AlreadyExists { .. }
             | Self::InvalidPath { .. }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use memmap2::{Advice, Mmap, MmapOptions};
 
@@ -13,6 +14,8 @@ use crate::{Error, Result};
 pub struct Mapped {
     map: Mmap,
     path: PathBuf,
+    /// Keeps the file in a cache; dropped after the mapping.
+    _pin: Option<Arc<()>>,
 }
 
 impl Mapped {
@@ -37,10 +40,17 @@ impl Mapped {
         // complete before they get their name (`ObjectWriter`: written, synced, then renamed) and no
         // code of ours opens a named object for writing, so the bytes stay the same for the life of
         // the mapping; deleting or replacing the name leaves the mapped inode alone. The directory
-        // is locked against other servers, and its files are not for others to edit.
+        // is locked against other servers, and its files are not for others to edit. Copies in the cache
+        // of a bucket are complete before they get their name, too; they are not synced, but none is
+        // trusted any more once the machine was restarted.
         #[expect(unsafe_code, reason = "memory mapping; see the argument above")]
         let map = unsafe { MmapOptions::new().map(file) }.map_err(Error::io("map", path.display()))?;
-        Ok(Self { map, path: path.to_owned() })
+        Ok(Self { map, path: path.to_owned(), _pin: None })
+    }
+
+    /// The same, holding on to `pin` as long as it lives.
+    pub(crate) fn pinned(self, pin: Option<Arc<()>>) -> Self {
+        Self { _pin: pin, ..self }
     }
 
     /// The file that was mapped; for messages, the name may be gone.

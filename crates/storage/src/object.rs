@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -89,6 +90,8 @@ pub struct LocalObject {
     pub(crate) file: File,
     pub(crate) path: PathBuf,
     pub(crate) size: u64,
+    /// Keeps the file in a cache.
+    pub(crate) pin: Option<Arc<()>>,
 }
 
 impl LocalObject {
@@ -98,7 +101,12 @@ impl LocalObject {
     /// If the system does not tell the file's size.
     pub fn new(file: File, path: PathBuf) -> Result<Self> {
         let size = file.metadata().map_err(Error::io("stat", path.display()))?.len();
-        Ok(Self { file, path, size })
+        Ok(Self { file, path, size, pin: None })
+    }
+
+    /// The same, holding on to `pin` as long as it or a mapping of it lives.
+    pub(crate) fn pinned(self, pin: Arc<()>) -> Self {
+        Self { pin: Some(pin), ..self }
     }
 
     /// Where the file is; for messages, the name may be gone already.
@@ -118,7 +126,7 @@ impl LocalObject {
     /// # Errors
     /// If the system refuses the mapping.
     pub fn map(&self) -> Result<Mapped> {
-        Mapped::new(&self.file, &self.path)
+        Ok(Mapped::new(&self.file, &self.path)?.pinned(self.pin.clone()))
     }
 }
 
