@@ -51,18 +51,42 @@ pub enum KvError {
         oldest: Revision,
     },
     /// The store cannot be reached; nothing was applied.
-    #[error("metastore unavailable")]
+    #[error("metastore unavailable: {source}")]
     Unavailable {
-        /// What the transport says.
-        #[source]
+        /// What the transport says, and of which endpoints.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The answer was lost; the call may have been applied or may yet be.
-    #[error("metastore answer lost")]
+    #[error("metastore answer lost: {source}")]
     Unknown {
-        /// What the transport says.
-        #[source]
+        /// What the transport says, and of which endpoints.
         source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// User, password or rights are not good enough. Nothing was applied.
+    #[error("metastore at {endpoint} denies access: {detail}")]
+    Denied {
+        /// The member of etcd that says so.
+        endpoint: String,
+        /// Its words.
+        detail: String,
+    },
+    /// The store will not do it. Nothing was applied.
+    #[error("metastore at {endpoint} refuses: {detail}")]
+    Refused {
+        /// The member of etcd that says so.
+        endpoint: String,
+        /// Its words.
+        detail: String,
+        /// Whether it has no room left.
+        disk_full: bool,
+    },
+    /// The settings of the store cannot be used.
+    #[error("settings: {section}.{detail}")]
+    Settings {
+        /// The section of the settings.
+        section: &'static str,
+        /// The key in it, and what is wrong.
+        detail: String,
     },
     /// The value under a key cannot be read as what belongs there.
     #[error("value under {key:?} cannot be used: {detail}")]
@@ -135,6 +159,9 @@ impl KvError {
             | Self::EmptyKey
             | Self::LeaseNotFound { .. }
             | Self::Compacted { .. }
+            | Self::Denied { .. }
+            | Self::Refused { .. }
+            | Self::Settings { .. }
             | Self::BadValue { .. }
             | Self::Closed
             | Self::InUse { .. }
@@ -156,7 +183,12 @@ impl KvError {
     /// Whether there is no room on the disk.
     #[must_use]
     pub fn disk_full(&self) -> bool {
-        matches!(self, Self::Storage { disk_full: true, .. } | Self::ReadOnly { disk_full: true, .. })
+        matches!(
+            self,
+            Self::Storage { disk_full: true, .. }
+                | Self::ReadOnly { disk_full: true, .. }
+                | Self::Refused { disk_full: true, .. }
+        )
     }
 
     /// Whether the call may have taken effect although it failed.

@@ -1,7 +1,7 @@
 //! What does the metastore promise? The [`Kv`] trait, its laws and its limits.
 //!
 //! The laws are those of etcd, cut down to what is used. An embedded store (`embedded`) keeps
-//! them in one process, and one contract suite (`contract`) runs on every implementation.
+//! them in one process, etcd itself (`etcd`) among many, and one contract suite (`contract`) runs on both.
 //!
 //! Revisions order everything: each committed transaction that changes something takes the next
 //! revision, and every key remembers the revision that created it and the one that last wrote it.
@@ -10,6 +10,7 @@
 pub mod contract;
 pub mod embedded;
 mod error;
+pub mod etcd;
 mod txn;
 mod watch;
 
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use embedded::{EmbeddedKv, EmbeddedSettings};
 pub use error::KvError;
+pub use etcd::{EtcdKv, EtcdSettings};
 pub use txn::{Compare, Condition, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Read, Txn, TxnOutcome};
 pub use watch::{Event, Watch, WatchBatch};
 
