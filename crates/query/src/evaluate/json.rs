@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use redkite_types::{Bitmap, ColumnView, DataView, VarView};
 
 use super::arithmetic;
-use super::contains;
+use super::contains::Wanted;
 use super::scan::Scan;
 use super::truth::Truth;
 use crate::json::{JsonPath, JsonValue, Number, elements};
@@ -36,8 +36,10 @@ pub(super) fn test(
         Predicate::Like { pattern, .. } => {
             rows.test(|found| matches!(found, JsonValue::String(text) if pattern.matches(&text.text())))
         }
-        Predicate::Contains { mode, values, .. } => rows
-            .test(|found| matches!(found, JsonValue::Array(array) if contains::holds(array, *mode, values))),
+        Predicate::Contains { mode, values, .. } => {
+            let wanted = Wanted::new(*mode, values);
+            rows.test(|found| matches!(found, JsonValue::Array(array) if wanted.held_by(array)))
+        }
         Predicate::ArrayLength { op, value: Literal::Int64(wanted), .. } => rows.test(|found| {
             matches!(found, JsonValue::Array(array) if {
                 let length = i64::try_from(elements(array).count()).unwrap_or(i64::MAX);
@@ -95,32 +97,43 @@ pub(super) fn equal(value: JsonValue<'_>, literal: &Literal) -> bool {
     order(value, literal) == Some(Ordering::Equal)
 }
 
-fn in_set(value: JsonValue<'_>, set: &LiteralSet) -> bool {
+/// Whether a value equals a literal of the set.
+pub(super) fn in_set(value: JsonValue<'_>, set: &LiteralSet) -> bool {
+    let mut found = false;
+    each_equal(value, set, |_| found = true);
+    found
+}
+
+/// Tells the positions of the literals that a value equals: a number may be in the set as a whole
+/// number and with fraction. Positions are below the length of the set.
+pub(super) fn each_equal(value: JsonValue<'_>, set: &LiteralSet, mut tell: impl FnMut(usize)) {
+    let ints = usize::from(set.has_false) + usize::from(set.has_true);
+    let doubles = ints + set.ints.len();
+    let strings = doubles + set.doubles.len();
+    let lists = strings + set.strings.len();
     match value {
-        JsonValue::Bool(value) => {
-            if value {
-                set.has_true
-            } else {
-                set.has_false
-            }
-        }
+        JsonValue::Bool(false) if set.has_false => tell(0),
+        JsonValue::Bool(true) if set.has_true => tell(usize::from(set.has_false)),
         JsonValue::Number(number) => {
-            let whole =
-                set.ints.binary_search_by(|int| Number::Int(*int).order(number).unwrap_or(Ordering::Less));
-            whole.is_ok()
-                || set
-                    .doubles
-                    .binary_search_by(|double| {
-                        Number::Double(*double).order(number).unwrap_or(Ordering::Less)
-                    })
-                    .is_ok()
+            let order = |literal: Number| literal.order(number).unwrap_or(Ordering::Less);
+            if let Ok(at) = set.ints.binary_search_by(|int| order(Number::Int(*int))) {
+                tell(ints + at);
+            }
+            if let Ok(at) = set.doubles.binary_search_by(|double| order(Number::Double(*double))) {
+                tell(doubles + at);
+            }
         }
         JsonValue::String(text) => {
             let text = text.text();
-            set.strings.binary_search_by(|string| string.as_str().cmp(&text)).is_ok()
+            if let Ok(at) = set.strings.binary_search_by(|string| string.as_str().cmp(&text)) {
+                tell(strings + at);
+            }
         }
-        JsonValue::Array(array) => set.lists.iter().any(|list| equal_lists(array, list)),
-        JsonValue::Null | JsonValue::Object(_) => false,
+        JsonValue::Array(array) => {
+            let equal = set.lists.iter().enumerate().filter(|(_, list)| equal_lists(array, list));
+            equal.for_each(|(at, _)| tell(lists + at));
+        }
+        JsonValue::Bool(_) | JsonValue::Null | JsonValue::Object(_) => {}
     }
 }
 

@@ -91,15 +91,84 @@ impl FromIterator<Literal> for LiteralSet {
                 Literal::Int64(int) => ints.push(int),
                 Literal::Double(double) => doubles.push(double),
                 Literal::VarChar(string) => strings.push(string),
-                Literal::List(list) if set.lists.contains(&list) => {}
                 Literal::List(list) => set.lists.push(list),
             }
         }
+        set.lists.sort_unstable_by(|a, b| order_lists(a, b));
+        set.lists.dedup_by(|a, b| order_lists(a, b).is_eq());
         Self {
             ints: Self::from_ints(ints).ints,
             doubles: Self::from_doubles(doubles).doubles,
             strings: Self::from_strings(strings).strings,
             ..set
         }
+    }
+}
+
+/// Some total order: equal lists come together.
+fn order_lists(left: &[Literal], right: &[Literal]) -> Ordering {
+    left.iter().map(Ordered).cmp(right.iter().map(Ordered))
+}
+
+struct Ordered<'a>(&'a Literal);
+
+impl Ordered<'_> {
+    fn class(&self) -> u8 {
+        match self.0 {
+            Literal::Bool(_) => 0,
+            Literal::Int64(_) => 1,
+            Literal::Double(_) => 2,
+            Literal::VarChar(_) => 3,
+            Literal::List(_) => 4,
+        }
+    }
+}
+
+impl Ord for Ordered<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.0, other.0) {
+            (Literal::Bool(left), Literal::Bool(right)) => left.cmp(right),
+            (Literal::Int64(left), Literal::Int64(right)) => left.cmp(right),
+            (Literal::Double(left), Literal::Double(right)) => left.total_cmp(right),
+            (Literal::VarChar(left), Literal::VarChar(right)) => left.cmp(right),
+            (Literal::List(left), Literal::List(right)) => order_lists(left, right),
+            _ => self.class().cmp(&other.class()),
+        }
+    }
+}
+
+impl PartialOrd for Ordered<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ordered<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Ordered<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_sorted_and_not_repeated() {
+        let list =
+            |int, text: &str| Literal::List(vec![Literal::Int64(int), Literal::VarChar(text.to_owned())]);
+        let set: LiteralSet = [list(2, "a"), list(1, "b"), list(2, "a"), list(1, "a")].into_iter().collect();
+        assert_eq!(set.len(), 3);
+        let lists: Vec<_> = set.lists.into_iter().map(Literal::List).collect();
+        assert_eq!(lists, [list(1, "a"), list(1, "b"), list(2, "a")]);
+    }
+
+    /// A filter fits into a message of 64 MiB; comparing each list with each would take hours.
+    #[test]
+    fn many_lists_take_no_time() {
+        let lists = (0..200_000).map(|int| Literal::List(vec![Literal::Int64(int % 100_000)]));
+        assert_eq!(lists.collect::<LiteralSet>().len(), 100_000);
     }
 }
