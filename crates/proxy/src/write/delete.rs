@@ -7,13 +7,38 @@ use redkite_catalog::CollectionRecord;
 use redkite_proto::milvus::{DeleteRequest, MutationResult};
 use redkite_query::{Plan, PlanPurpose};
 use redkite_service::{Consistency, Error, RetrieveRequest, WriteOp};
-use redkite_types::{PartitionId, PrimaryKeys, ShardId, Timestamp};
+use redkite_types::{PartitionId, PrimaryKeyRef, PrimaryKeys, ShardId, Timestamp, VarColumn};
 
 use super::insert::refuse_namespace;
 use super::route::split_keys;
 use crate::collection::{Readable, expired_before, written_partition};
 use crate::define::name;
 use crate::{Proxy, RequestContext, refuse};
+
+/// Keys that are deleted in one write: a filter may find more than one record of the log can hold.
+const CHUNK_BYTES: usize = 8 << 20;
+
+/// The keys in order, so many bytes of them at a time.
+fn chunks(keys: &PrimaryKeys, bytes: usize) -> impl Iterator<Item = PrimaryKeys> {
+    let mut keys = keys.iter().peekable();
+    std::iter::from_fn(move || {
+        let mut chunk = match keys.peek()? {
+            PrimaryKeyRef::Int64(_) => PrimaryKeys::Int64(Vec::new()),
+            PrimaryKeyRef::VarChar(_) => PrimaryKeys::VarChar(VarColumn::new()),
+        };
+        let mut taken = 0;
+        while taken < bytes
+            && let Some(key) = keys.next()
+        {
+            taken += match key {
+                PrimaryKeyRef::Int64(_) => size_of::<i64>(),
+                PrimaryKeyRef::VarChar(text) => size_of::<u64>() + text.len(),
+            };
+            chunk.push(key);
+        }
+        Some(chunk)
+    })
+}
 
 impl Proxy {
     /// Deletes rows by primary key, or those that satisfy a filter.
@@ -104,7 +129,27 @@ impl Proxy {
             return Ok((0, found.read_timestamp));
         }
         let count = keys.len();
-        let timestamp = self.write(collection, [(shard, WriteOp::Delete { partition, keys })]).await?;
+        let mut timestamp = found.read_timestamp;
+        for keys in chunks(&keys, CHUNK_BYTES) {
+            timestamp = self.write(collection, [(shard, WriteOp::Delete { partition, keys })]).await?;
+        }
         Ok((count, timestamp))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_keys_are_deleted_in_chunks() {
+        let ints = PrimaryKeys::Int64((0..10).collect());
+        let lengths: Vec<_> = chunks(&ints, 32).map(|chunk| chunk.len()).collect();
+        assert_eq!(lengths, [4, 4, 2]);
+        let texts = PrimaryKeys::VarChar(["a", "bb", "ccc"].into_iter().collect());
+        let chunked: Vec<_> = chunks(&texts, 10).collect();
+        let text = |texts: &[&str]| PrimaryKeys::VarChar(texts.iter().collect());
+        assert_eq!(chunked, [text(&["a", "bb"]), text(&["ccc"])]);
+        assert_eq!(chunks(&PrimaryKeys::Int64(Vec::new()), 32).count(), 0);
     }
 }
