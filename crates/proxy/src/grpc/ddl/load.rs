@@ -22,6 +22,10 @@ impl Proxy {
         name::collection(&request.collection_name)?;
         let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
         self.check_load(&collection, &request.load_fields, request.skip_load_dynamic_field)?;
+        define::load::resource_groups(&request.resource_groups)?;
+        if request.refresh {
+            return self.refresh(&collection);
+        }
         self.load(&collection, LoadScope::Collection, request.replica_number).await
     }
 
@@ -34,6 +38,10 @@ impl Proxy {
         let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
         refuse_with_key(&collection, "load partitions")?;
         self.check_load(&collection, &request.load_fields, request.skip_load_dynamic_field)?;
+        define::load::resource_groups(&request.resource_groups)?;
+        if request.refresh {
+            return self.refresh(&collection);
+        }
         let partitions = self.partitions(&collection, &request.partition_names).await?;
         if partitions.is_empty() {
             return Err(refuse::invalid("failed to load partition, due to no partition specified"));
@@ -50,6 +58,15 @@ impl Proxy {
     ) -> Result<(), Error> {
         define::load::fields(collection, fields, skip_dynamic)?;
         define::load::indexes(collection, self.indexes_of(collection.id).as_deref(), fields)
+    }
+
+    /// What is loaded is kept up to date by itself; what is not, or not yet, cannot be refreshed.
+    fn refresh(&self, collection: &CollectionRecord) -> Result<Status, Error> {
+        let progress = self.parts.metadata.read(|metadata| load_progress(metadata, collection.id, &[]));
+        match progress {
+            Some(LoadProgress { percent: 100, .. }) => Ok(status::success()),
+            _ => Err(Error::CollectionNotLoaded { collection: collection.name.clone() }),
+        }
     }
 
     async fn load(
