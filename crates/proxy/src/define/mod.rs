@@ -7,3 +7,4 @@ pub(crate) mod load;
 pub(crate) mod name;
 pub(crate) mod property;
 pub(crate) mod schema;
+pub(crate) mod timezone;

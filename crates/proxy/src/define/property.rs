@@ -1,8 +1,11 @@
 //! Which settings may a collection or field have?
 
+use std::collections::HashSet;
+
 use redkite_proto::common::KeyValuePair;
 use redkite_service::Error;
 
+use super::timezone;
 use crate::convert::schema::param;
 use crate::refuse;
 
@@ -88,34 +91,23 @@ pub(crate) fn description(text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Checks a time zone, as far as its form tells.
+/// Checks the time zone among settings.
 pub(crate) fn timezone(properties: &[KeyValuePair]) -> Result<(), Error> {
-    let Some(zone) = param(properties, TIMEZONE) else {
-        return Ok(());
-    };
-    let plausible = matches!(zone, "UTC" | "GMT" | "Local" | "EST" | "MST" | "HST" | "CET" | "EET")
-        || zone.split_once('/').is_some_and(|(area, place)| {
-            const AREAS: [&str; 11] = [
-                "Africa",
-                "America",
-                "Antarctica",
-                "Arctic",
-                "Asia",
-                "Atlantic",
-                "Australia",
-                "Etc",
-                "Europe",
-                "Indian",
-                "Pacific",
-            ];
-            AREAS.contains(&area)
-                && !place.is_empty()
-                && place.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-+/".contains(&byte))
-        });
-    if plausible {
-        return Ok(());
+    param(properties, TIMEZONE).map_or(Ok(()), timezone::check)
+}
+
+/// Checks that no setting is given twice: only one of the values would be checked, and maybe another kept.
+pub(crate) fn not_repeated(properties: &[KeyValuePair]) -> Result<(), Error> {
+    match first_repeated(properties) {
+        None => Ok(()),
+        Some(key) => Err(refuse::invalid(format_args!("duplicated param key: {key}"))),
     }
-    Err(refuse::invalid(format_args!("unknown or invalid IANA Time Zone ID: {zone}")))
+}
+
+/// The first key that has come before.
+pub(crate) fn first_repeated(pairs: &[KeyValuePair]) -> Option<&str> {
+    let mut seen = HashSet::with_capacity(pairs.len());
+    pairs.iter().map(|pair| pair.key.as_str()).find(|key| !seen.insert(*key))
 }
 
 fn isolation(name: &str, properties: &[KeyValuePair], has_partition_key: bool) -> Result<(), Error> {
@@ -200,6 +192,7 @@ impl Altered<'_> {
     }
 
     fn check_set(self, set: &[KeyValuePair]) -> Result<(), Error> {
+        not_repeated(set)?;
         if let Some(pair) = set.iter().find(|pair| EXTERNAL.contains(&pair.key.as_str())) {
             return Err(refuse::invalid(format_args!(
                 "cannot alter {} via alter_collection_properties; use RefreshExternalCollection instead",
@@ -321,6 +314,9 @@ mod tests {
         assert!(message.starts_with("can not alter warmup"));
         let message = altered.check(&[], &["dynamicfield.enabled".to_owned()]).unwrap_err().to_string();
         assert!(message.starts_with("cannot delete key dynamicfield.enabled"));
+        let twice = [pair("collection.ttl.seconds", "1"), pair("collection.ttl.seconds", "x")];
+        let message = altered.check(&twice, &[]).unwrap_err().to_string();
+        assert!(message.starts_with("duplicated param key: collection.ttl.seconds"), "{message}");
         altered.check(&[], &["collection.ttl.seconds".to_owned()]).unwrap();
         altered.check(&[pair("collection.ttl.seconds", "100")], &[]).unwrap();
         Altered { loaded: false, ..altered }.check(&[pair("mmap.enabled", "True")], &[]).unwrap();

@@ -1,7 +1,6 @@
 //! May a collection look like this?
 
 use redkite_catalog::DEFAULT_PARTITION;
-use redkite_proto::common::KeyValuePair;
 use redkite_proto::milvus::CreateCollectionRequest;
 use redkite_proto::schema::{CollectionSchema, DataType as WireType, FieldSchema};
 use redkite_service::Error;
@@ -48,7 +47,7 @@ pub(crate) fn check(
         ));
     }
     schema.fields.iter().try_for_each(field::default_value)?;
-    duplicate_properties(&request.properties)?;
+    property::not_repeated(&request.properties)?;
     for wire in &schema.fields {
         field::stored_type(wire)?;
     }
@@ -64,6 +63,10 @@ fn check_kind(schema: &CollectionSchema) -> Result<(), Error> {
         "external collections are not supported yet"
     } else if schema.enable_namespace {
         "namespaces are not supported yet"
+    } else if !schema.file_resource_ids.is_empty() {
+        "file resources are not supported yet"
+    } else if !schema.properties.is_empty() {
+        "properties inside the schema: send them beside it"
     } else {
         return Ok(());
     };
@@ -251,15 +254,6 @@ fn duplicate_names(schema: &CollectionSchema) -> Result<(), Error> {
     for (position, field) in schema.fields.iter().enumerate() {
         if schema.fields[..position].iter().any(|earlier| earlier.name == field.name) {
             return Err(refuse::invalid(format_args!("duplicated field name {} found", field.name)));
-        }
-    }
-    Ok(())
-}
-
-fn duplicate_properties(properties: &[KeyValuePair]) -> Result<(), Error> {
-    for (position, pair) in properties.iter().enumerate() {
-        if properties[..position].iter().any(|earlier| earlier.key == pair.key) {
-            return Err(refuse::invalid(format_args!("duplicated param key: {}", pair.key)));
         }
     }
     Ok(())

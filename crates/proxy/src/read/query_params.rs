@@ -5,6 +5,7 @@ use redkite_service::Error;
 
 use super::key_values::{KeyValues, parse_bool, parse_int};
 use super::window;
+use crate::define::timezone;
 use crate::refuse;
 
 /// The parameters of a query, checked.
@@ -44,6 +45,8 @@ impl QueryParams {
             })?),
         };
         let (limit, offset) = parse_window(params, largest)?;
+        check_cursor(params, iterator)?;
+        params.get("timezone").filter(|zone| !zone.is_empty()).map_or(Ok(()), timezone::check)?;
         if let Some((_, what)) = UNSUPPORTED.iter().find(|(key, _)| params.given(key).is_some()) {
             return Err(refuse::unsupported(what));
         }
@@ -67,6 +70,24 @@ fn flag(params: KeyValues<'_>, key: &str, what: &str) -> Result<bool, Error> {
         return Ok(false);
     };
     parse_bool(text).ok_or_else(|| refuse::mismatch("true or false", text, what))
+}
+
+/// The cursor of an iterator over elements has two parts; alone each means nothing.
+fn check_cursor(params: KeyValues<'_>, iterator: bool) -> Result<(), Error> {
+    let (key, offset) = ("query_iter_last_pk", "query_iter_last_element_offset");
+    let (has_key, has_offset) = (params.get(key).is_some(), params.get(offset).is_some());
+    if (has_key || has_offset) && !iterator {
+        return Err(refuse::invalid(format_args!(
+            "invalid query iterator cursor params: {key} and {offset} can only be used when iterator=true"
+        )));
+    }
+    if has_key != has_offset {
+        return Err(refuse::invalid(format_args!(
+            "incomplete query iterator cursor params: {key} and {offset} must be provided together, \
+             has_last_pk={has_key}, has_last_element_offset={has_offset}"
+        )));
+    }
+    Ok(())
 }
 
 /// An offset counts only together with a limit.
@@ -149,6 +170,18 @@ mod tests {
         ));
         assert!(refusal(&[("limit", "x")]).starts_with("limit [x] is invalid"));
         assert!(refusal(&[("iterator", "maybe")]).starts_with("value for iterator field is invalid"));
+        assert!(
+            refusal(&[("timezone", "Asia/Nowhere")])
+                .starts_with("unknown or invalid IANA Time Zone ID: Asia/Nowhere")
+        );
+        assert!(parse(&[("timezone", "US/Pacific")]).is_ok());
+        assert!(
+            refusal(&[("query_iter_last_pk", "7")])
+                .starts_with("invalid query iterator cursor params: query_iter_last_pk and")
+        );
+        assert!(refusal(&[("iterator", "True"), ("query_iter_last_pk", "7")]).ends_with(
+            "must be provided together, has_last_pk=true, has_last_element_offset=false: invalid parameter"
+        ));
         assert!(refusal(&[("order_by_fields", "a:asc")]).starts_with("operation not supported"));
     }
 }

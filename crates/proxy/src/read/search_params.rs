@@ -6,6 +6,7 @@ use redkite_service::Error;
 use super::index_params::IndexParams;
 use super::key_values::{KeyValues, parse_bool, parse_int};
 use super::window;
+use crate::define::timezone;
 use crate::refuse;
 
 /// The parameters of a search, checked.
@@ -67,6 +68,7 @@ impl SearchParams {
         let index = IndexParams::parse(params.get("params").unwrap_or_default())?;
         refuse_unsupported(params)?;
         check_hints(params, &index)?;
+        params.get("timezone").map_or(Ok(()), timezone::check)?;
         if index.has_range_filter() && !index.has_radius() {
             let what = "range_filter requires radius to be set; \
                         range_filter alone is not a valid range search parameter";

@@ -96,3 +96,10 @@ fn cursors_are_read() {
     skipping.extend([("topk", "10"), ("offset", "1")]);
     assert!(refusal(&skipping).contains("Setting an offset is not permitted"));
 }
+
+#[test]
+fn time_zones_are_known_ones() {
+    assert!(parse(&[("topk", "1"), ("timezone", "US/Pacific")]).is_ok());
+    let refused = refusal(&[("topk", "1"), ("timezone", "Asia/Nowhere")]);
+    assert!(refused.starts_with("unknown or invalid IANA Time Zone ID: Asia/Nowhere"), "{refused}");
+}

@@ -1,3 +1,4 @@
+use redkite_proto::common::KeyValuePair;
 use redkite_proto::schema::value_field::Data;
 use redkite_proto::schema::{FunctionSchema, ValueField};
 

@@ -18,6 +18,7 @@ impl Proxy {
         request: CreateDatabaseRequest,
     ) -> Result<Status, Error> {
         name::database(&request.db_name)?;
+        property::not_repeated(&request.properties)?;
         property::timezone(&request.properties)?;
         let properties = properties(&request.properties);
         self.define(Ddl::CreateDatabase { name: request.db_name, properties }).await
@@ -50,8 +51,10 @@ impl Proxy {
                     "alter database cannot modify properties and delete keys at the same time",
                 ));
             }
-            _ => property::timezone(&request.properties)?,
+            _ => {}
         }
+        property::not_repeated(&request.properties)?;
+        property::timezone(&request.properties)?;
         let set = properties(&request.properties);
         self.define(Ddl::AlterDatabase { name, set, delete: request.delete_keys }).await
     }
