@@ -184,12 +184,17 @@ fn check_finite<T: Finite>(values: &[T]) -> Result<(), Error> {
         return Ok(());
     };
     let found = block.iter().find(|value| !value.finite()).expect("some value is not finite").wide();
-    let text = match found {
+    Err(not_finite(found))
+}
+
+/// A number is infinite or none.
+pub(crate) fn not_finite(number: f64) -> Error {
+    let text = match number {
         f64::INFINITY => "+Inf",
         f64::NEG_INFINITY => "-Inf",
         _ => "NaN",
     };
-    Err(refuse::invalid(format_args!("value '{text}' is not a number or infinity")))
+    refuse::invalid(format_args!("value '{text}' is not a number or infinity"))
 }
 
 fn check_lengths(field: &FieldSchema, values: &[String]) -> Result<(), Error> {
@@ -207,7 +212,8 @@ fn check_lengths(field: &FieldSchema, values: &[String]) -> Result<(), Error> {
     }
 }
 
-fn check_json_lengths(field: &FieldSchema, values: &[impl AsRef<[u8]>]) -> Result<(), Error> {
+/// No value is longer than JSON may be.
+pub(crate) fn check_json_lengths(field: &FieldSchema, values: &[impl AsRef<[u8]>]) -> Result<(), Error> {
     let limit = limits::MAX_JSON_BYTES;
     let Some(length) = values.iter().map(|value| value.as_ref().len()).find(|length| *length > limit) else {
         return Ok(());

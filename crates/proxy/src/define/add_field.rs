@@ -121,6 +121,47 @@ mod tests {
     }
 
     #[test]
+    fn defaults_are_finite() {
+        use redkite_proto::schema::ValueField;
+        use redkite_proto::schema::value_field::Data;
+        let with = |data_type: WireType, data| FieldSchema {
+            data_type: data_type.into(),
+            default_value: Some(ValueField { data: Some(data) }),
+            ..new()
+        };
+        check("c", &schema(), &with(WireType::Double, Data::DoubleData(1e308))).unwrap();
+        let table = [
+            (
+                with(WireType::Double, Data::DoubleData(f64::INFINITY)),
+                "value '+Inf' is not a number or infinity",
+            ),
+            (with(WireType::Double, Data::DoubleData(f64::NAN)), "value 'NaN' is not a number or infinity"),
+            (
+                with(WireType::Float, Data::FloatData(f32::NEG_INFINITY)),
+                "value '-Inf' is not a number or infinity",
+            ),
+        ];
+        for (field, expected) in table {
+            let message = check("c", &schema(), &field).unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_would_be_forgotten_is_refused() {
+        let table = [
+            (FieldSchema { is_function_output: true, ..new() }, "output of functions"),
+            (FieldSchema { element_nullable: true, ..new() }, "nullable elements"),
+            (FieldSchema { type_schema: Some(Default::default()), ..new() }, "nested types"),
+        ];
+        for (field, what) in table {
+            let message = check("c", &schema(), &field).unwrap_err().to_string();
+            assert!(message.starts_with("operation not supported: field new: "), "{message}");
+            assert!(message.ends_with(what), "{message}");
+        }
+    }
+
+    #[test]
     fn fields_are_checked_in_milvus_words() {
         assert_eq!(check("c", &schema(), &new()).unwrap(), DataType::Int64);
         let text = |length: &str| FieldSchema {

@@ -8,6 +8,7 @@ use redkite_types::{DataType, limits};
 
 use super::property::{WARMUP, boolean, is_warmup, warmup_policy};
 use super::{name, property};
+use crate::convert::from_wire::not_finite;
 use crate::convert::schema::param;
 use crate::refuse;
 
@@ -54,6 +55,7 @@ pub(crate) fn stored_type(field: &FieldSchema) -> Result<DataType, Error> {
 /// Checks name and parameters of one field.
 pub(crate) fn check(field: &FieldSchema, collection: &str) -> Result<(), Error> {
     name::field(&field.name)?;
+    refuse_unsupported(field)?;
     let data_type = wire_type(field);
     if is_vector(data_type) {
         dimension(field, data_type)?;
@@ -74,6 +76,20 @@ pub(crate) fn check(field: &FieldSchema, collection: &str) -> Result<(), Error> 
     }
     duplicate_params(&field.type_params, "type")?;
     duplicate_params(&field.index_params, "index")
+}
+
+/// What would be forgotten is refused.
+fn refuse_unsupported(field: &FieldSchema) -> Result<(), Error> {
+    let what = if field.is_function_output {
+        "output of functions"
+    } else if field.element_nullable {
+        "nullable elements"
+    } else if field.type_schema.is_some() {
+        "nested types"
+    } else {
+        return Ok(());
+    };
+    Err(refuse::unsupported(format_args!("field {}: {what}", field.name)))
 }
 
 /// Checks the element type of an array field.
@@ -181,14 +197,10 @@ fn max_capacity(field: &FieldSchema, collection: &str) -> Result<(), Error> {
 }
 
 fn duplicate_params(params: &[KeyValuePair], kind: &str) -> Result<(), Error> {
-    let mut seen = Vec::with_capacity(params.len());
-    for pair in params {
-        if seen.contains(&&pair.key) {
-            return Err(refuse::invalid(format_args!("duplicated {kind} param key \"{}\"", pair.key)));
-        }
-        seen.push(&pair.key);
+    match property::first_repeated(params) {
+        None => Ok(()),
+        Some(key) => Err(refuse::invalid(format_args!("duplicated {kind} param key \"{key}\""))),
     }
-    Ok(())
 }
 
 /// Checks nullability and default value.
@@ -217,8 +229,14 @@ pub(crate) fn default_value(field: &FieldSchema) -> Result<(), Error> {
             (fits, "DataType_Int")
         }
         Data::LongData(_) => (data_type == WireType::Int64, "DataType_Int64"),
-        Data::FloatData(_) => (data_type == WireType::Float, "DataType_Float"),
-        Data::DoubleData(_) => (data_type == WireType::Double, "DataType_Double"),
+        Data::FloatData(value) => {
+            finite(f64::from(*value))?;
+            (data_type == WireType::Float, "DataType_Float")
+        }
+        Data::DoubleData(value) => {
+            finite(*value)?;
+            (data_type == WireType::Double, "DataType_Double")
+        }
         Data::StringData(text) => {
             default_length(field, data_type, text)?;
             (data_type == WireType::VarChar, "DataType_VarChar")
@@ -236,6 +254,11 @@ pub(crate) fn default_value(field: &FieldSchema) -> Result<(), Error> {
         data_type.as_str_name(),
         field.name
     )))
+}
+
+/// What no row may hold is no default either. Milvus looks at rows only.
+fn finite(value: f64) -> Result<(), Error> {
+    if value.is_finite() { Ok(()) } else { Err(not_finite(value)) }
 }
 
 fn int_in_range(data_type: WireType, value: i32) -> Result<(), Error> {

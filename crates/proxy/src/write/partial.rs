@@ -105,7 +105,7 @@ impl SentRows<'_> {
             let sent = sent.map(|sent| from_wire::column(field, sent, rows)).transpose()?;
             columns.push(match (sent, new_keys.take_if(|_| field.primary_key)) {
                 (_, Some(keys)) => Column::new(field.id, super::rows::key_column(keys)),
-                (Some(sent), None) if field.dynamic => merged_objects(field, &sent, old(field), &found),
+                (Some(sent), None) if field.dynamic => merged_objects(field, &sent, old(field), &found)?,
                 (Some(sent), None) => sent,
                 (None, None) => completed(field, old(field), &found),
             });
@@ -134,8 +134,8 @@ fn merged_objects(
     sent: &Column,
     old: Option<&Column>,
     found: &[Option<usize>],
-) -> Column {
-    let merged: VarColumn = found
+) -> Result<Column, Error> {
+    let merged: Vec<Vec<u8>> = found
         .iter()
         .enumerate()
         .map(|(row, old_row)| {
@@ -145,12 +145,40 @@ fn merged_objects(
                 .map_or_else(|| new.to_vec(), |(at, old)| dynamic::merge(json(old.view(), at), new))
         })
         .collect();
-    Column::new(field.id, ColumnData::Json(merged))
+    // Each part may have been short enough.
+    from_wire::check_json_lengths(field, &merged)?;
+    Ok(Column::new(field.id, ColumnData::Json(merged.into_iter().collect::<VarColumn>())))
 }
 
 fn json(column: ColumnView<'_>, row: usize) -> &[u8] {
     match column.data {
         DataView::Json(values) if column.is_valid(row) => values.get(row),
         _ => b"{}",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redkite_types::DataType;
+    use redkite_types::schema::DYNAMIC_FIELD_NAME;
+
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn merged_objects_have_a_largest_size() {
+        let field = FieldSchema { dynamic: true, ..testing::field(DYNAMIC_FIELD_NAME, DataType::Json) };
+        let object = |key: &str| {
+            let text = format!("{{\"{key}\":\"{}\"}}", "x".repeat(40_000));
+            Column::new(field.id, ColumnData::Json([text].into_iter().collect()))
+        };
+        let (new, old) = (object("a"), object("b"));
+        assert!(merged_objects(&field, &new, Some(&old), &[None]).is_ok());
+        let refused = merged_objects(&field, &new, Some(&old), &[Some(0)]).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "the length (80015) of dynamic field exceeds max length (65536): invalid parameter\
+             [expected=valid length dynamic field][actual=length exceeds max length]",
+        );
     }
 }
