@@ -45,7 +45,7 @@ impl Proxy {
         } else {
             let found = self.retrieve_shards(&target.record, request).await?;
             let part = merge_retrieve(found.parts, params.offset, params.limit).map_err(Error::internal)?;
-            self.check_size(part.columns.iter().map(|column| column.data.memory_bytes()).sum())?;
+            self.check_size("query", &part.columns)?;
             let (fields_data, names) = encode(schema, part, &output);
             (fields_data, names, found.read_timestamp)
         };

@@ -10,7 +10,7 @@ use redkite_proto::schema::{SearchIteratorV2Results, SearchResultData};
 use redkite_query::PlanPurpose;
 use redkite_query::reduce::{SearchPart, merge_search, round_decimal};
 use redkite_service::{Error, SearchRequest, VectorParams};
-use redkite_types::{CollectionSchema, FieldSchema, Metric};
+use redkite_types::{CollectionSchema, Column, FieldSchema, Metric, limits};
 
 use super::consistency::Freshness;
 use super::iterator::Page;
@@ -21,6 +21,9 @@ use crate::collection::{Readable, expired_before};
 use crate::convert::{keys, to_wire};
 use crate::write::insert::refuse_namespace;
 use crate::{Proxy, RequestContext, refuse};
+
+/// Results of all queries together: the smallest is a byte of id and four of score.
+const MAX_ENTRIES: usize = limits::MAX_SEND_BYTES / 5;
 
 /// What is searched for, besides the request that goes to the shards.
 struct Search {
@@ -58,7 +61,7 @@ impl Proxy {
                 (part, Some(SearchIteratorV2Results { token, last_bound }))
             }
         };
-        self.check_size(part.columns.iter().map(|column| column.data.memory_bytes()).sum())?;
+        self.check_size("search", &part.columns)?;
         let limit = params.limit;
         let data = SearchResultData {
             search_iterator_v2_results: cursor,
@@ -138,6 +141,7 @@ impl Proxy {
             return Err(refuse::invalid("search_iterator_v2 does not support processing multiple vectors"));
         }
         let limit = page.as_ref().map_or(params.limit + params.offset, |page| page.limit);
+        check_entries(queries.nq(), limit)?;
         let bounded = range.is_some() || params.iterator;
         let freshness = Freshness {
             use_default: request.use_default_consistency,
@@ -164,18 +168,23 @@ impl Proxy {
         Ok(Search { params, output, metric, page, request: Arc::new(request) })
     }
 
-    /// Refuses results that are too large to send.
-    pub(crate) fn check_size(&self, bytes: usize) -> Result<(), Error> {
+    /// Refuses results whose fields are too large. Milvus does not count the scores either, nor the ids
+    /// of a search.
+    pub(crate) fn check_size(&self, kind: &str, columns: &[Column]) -> Result<(), Error> {
         let limit = self.parts.settings.max_output_bytes;
-        if bytes <= limit {
+        if columns.iter().map(|column| column.data.memory_bytes()).sum::<usize>() <= limit {
             return Ok(());
         }
-        Err(Error::ParameterTooLarge {
-            reason: format!(
-                "results exceed the maxOutputSize Limit {limit}: parameter too large[message={bytes}]"
-            ),
-        })
+        Err(refuse::invalid(format_args!("{kind} results exceed the maxOutputSize Limit {limit}")))
     }
+}
+
+/// Refuses a search for more results than any answer can carry, before it is searched.
+fn check_entries(nq: usize, limit: usize) -> Result<(), Error> {
+    if nq.saturating_mul(limit) <= MAX_ENTRIES {
+        return Ok(());
+    }
+    Err(refuse::invalid("number of result entries is too large"))
 }
 
 fn refuse_unsupported(request: &WireRequest) -> Result<(), Error> {
@@ -260,7 +269,7 @@ fn encode(
     let key = schema.primary_key();
     let ids = keys::to_wire(part.ids);
     let mut output_fields = output.names.clone();
-    let column = |column: redkite_types::Column| {
+    let column = |column: Column| {
         schema.field_by_id(column.field).map(|field| to_wire::column(field, column, &output.dynamic_keys))
     };
     let mut fields_data: Vec<_> = part.columns.into_iter().filter_map(column).collect();

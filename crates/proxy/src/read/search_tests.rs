@@ -84,3 +84,11 @@ fn the_primary_key_is_repeated_only_if_asked_for() {
     let output = Output::resolve(&schema, &wanted[..1]).unwrap();
     assert_eq!(encode(&schema, part, &output, -1, 10).fields_data.len(), 1);
 }
+
+#[test]
+fn no_answer_carries_more_results_than_a_message() {
+    check_entries(16_384, 3000).unwrap();
+    check_entries(1, 1_000_000).unwrap();
+    let refused = check_entries(16_384, 16_384).unwrap_err().to_string();
+    assert_eq!(refused, "number of result entries is too large: invalid parameter");
+}
