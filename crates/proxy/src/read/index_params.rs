@@ -91,7 +91,7 @@ impl IndexParams {
             return Ok(None);
         };
         let number = match value {
-            Value::String(text) => text.trim().parse().ok(),
+            Value::String(text) => text.trim().parse().ok().filter(|number: &f64| !number.is_nan()),
             other => other.as_f64(),
         };
         #[expect(clippy::cast_possible_truncation, reason = "scores are single precision")]
@@ -133,6 +133,12 @@ mod tests {
         let swapped = r#"{"radius": 0.5, "range_filter": 1}"#;
         assert!(range(swapped, Metric::L2).unwrap_err().to_string().contains("must be less than radius"));
         assert!(range("{}", Metric::L2).unwrap().is_none());
+        assert!(
+            range(r#"{"radius": "nan"}"#, Metric::L2)
+                .unwrap_err()
+                .to_string()
+                .contains("type must be number")
+        );
         assert!(
             range(r#"{"radius": [1]}"#, Metric::L2).unwrap_err().to_string().contains("type must be number")
         );

@@ -1,5 +1,7 @@
 //! Which fields does the client want back?
 
+use std::collections::HashSet;
+
 use redkite_service::Error;
 use redkite_types::schema::DYNAMIC_FIELD_NAME;
 use redkite_types::{CollectionSchema, FieldId};
@@ -27,6 +29,8 @@ impl Output {
         let mut output = Self::default();
         let mut chosen = vec![false; schema.fields.len()];
         let mut everything = false;
+        // Names may be many, and are echoed once.
+        let (mut seen, mut keys) = (HashSet::new(), HashSet::new());
         for name in wanted.iter().map(|name| name.trim()) {
             if name == "*" {
                 everything = true;
@@ -41,7 +45,9 @@ impl Output {
                     .iter()
                     .position(|field| field.dynamic)
                     .ok_or_else(|| refuse::invalid(format_args!("field {name} not exist")))?;
-                output.add_dynamic(name)?;
+                if seen.insert(name) {
+                    output.add_dynamic(name, &mut keys)?;
+                }
                 chosen[at] = true;
             }
         }
@@ -65,15 +71,13 @@ impl Output {
         Ok(output)
     }
 
-    fn add_dynamic(&mut self, name: &str) -> Result<(), Error> {
+    fn add_dynamic(&mut self, name: &str, keys: &mut HashSet<String>) -> Result<(), Error> {
         let key = dynamic_key(name)
             .ok_or_else(|| refuse::invalid(format_args!("parse output field name failed: {name}")))?;
-        if !self.dynamic_keys.contains(&key) {
+        if keys.insert(key.clone()) {
             self.dynamic_keys.push(key);
         }
-        if !self.names.iter().any(|known| known == name) {
-            self.names.push(name.to_owned());
-        }
+        self.names.push(name.to_owned());
         Ok(())
     }
 
@@ -163,7 +167,7 @@ mod tests {
 
     #[test]
     fn dynamic_keys_are_wanted_by_name() {
-        let output = resolve(&["colour", r#"$meta["size"]"#]).unwrap();
+        let output = resolve(&["colour", r#"$meta["size"]"#, "colour"]).unwrap();
         assert_eq!(output.fields, [FieldId(103)]);
         assert_eq!(output.dynamic_keys, ["colour", "size"]);
         assert_eq!(output.names, ["colour", r#"$meta["size"]"#]);

@@ -22,8 +22,10 @@ pub(crate) fn queries(
     let sent: usize = group.placeholders.iter().map(|placeholder| placeholder.values.len()).sum();
     let announced = if nq == 0 { i64::try_from(sent).unwrap_or(i64::MAX) } else { nq };
     check_nq(announced, most)?;
-    let Some(placeholder) = group.placeholders.first() else {
-        return Err(refuse::invalid("search has no placeholder"));
+    let placeholder = match group.placeholders.as_slice() {
+        [placeholder] => placeholder,
+        [] => return Err(refuse::invalid("search has no placeholder")),
+        _ => return Err(refuse::unsupported("search with several placeholders")),
     };
     if i64::try_from(placeholder.values.len()) != Ok(announced) {
         let what = format!("nq [{announced}] is not the number of query vectors");
@@ -161,6 +163,12 @@ mod tests {
         assert!(refusal(&one, 17, 16).starts_with(
             "nq [17] is invalid, nq (number of search vector per search request) should be in range [1, 16], but got 17"
         ));
+        let placeholder = PlaceholderGroup::decode(one.clone()).unwrap().placeholders.remove(0);
+        let two = PlaceholderGroup { placeholders: vec![placeholder.clone(), placeholder] };
+        assert!(
+            refusal(&two.encode_to_vec().into(), 1, 16)
+                .starts_with("operation not supported: search with several placeholders")
+        );
         assert!(refusal(&Bytes::from_static(&[0xff]), 1, 16).starts_with("failed to unmarshal"));
         assert!(refusal(&Bytes::new(), 0, 16).starts_with("nq [0] is invalid"));
     }

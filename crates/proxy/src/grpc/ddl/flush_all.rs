@@ -22,9 +22,10 @@ type Named = (String, Arc<CollectionRecord>);
 impl Proxy {
     pub(in crate::grpc) async fn flush_all(
         &self,
-        _: RequestContext,
+        context: RequestContext,
         request: FlushAllRequest,
     ) -> Result<FlushAllResponse, Error> {
+        self.check_databases(&context, &request.db_name, &request.flush_targets).await?;
         let mut begun = Vec::new();
         for (database, collection) in self.meant(&request.db_name, &request.flush_targets) {
             // Flushes of thousands of collections one after another: shards work meanwhile.
@@ -59,9 +60,10 @@ impl Proxy {
 
     pub(in crate::grpc) async fn get_flush_all_state(
         &self,
-        _: RequestContext,
+        context: RequestContext,
         request: GetFlushAllStateRequest,
     ) -> Result<GetFlushAllStateResponse, Error> {
+        self.check_databases(&context, &request.db_name, &request.flush_targets).await?;
         let flush = Timestamp(request.flush_all_ts);
         let mut response = GetFlushAllStateResponse { flushed: true, ..GetFlushAllStateResponse::default() };
         for (database, collection) in self.meant(&request.db_name, &request.flush_targets) {
@@ -80,6 +82,20 @@ impl Proxy {
             states.collection_flush_states.insert(collection.name.clone(), flushed);
         }
         Ok(response)
+    }
+
+    /// A misspelt database must not look like one that is flushed.
+    async fn check_databases(
+        &self,
+        context: &RequestContext,
+        database: &str,
+        targets: &[FlushAllTarget],
+    ) -> Result<(), Error> {
+        let named = targets.iter().map(|target| target.db_name.as_str()).chain([database]);
+        for name in named.filter(|name| !name.is_empty()) {
+            self.database(context, name).await?;
+        }
+        Ok(())
     }
 
     /// The collections of the targets; without targets those of the database, or all there are.
