@@ -3,9 +3,9 @@
 VENV ?= .venv
 export REDKITE_BIN ?= $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/redkite
 
-.PHONY: ci format lint unit server blackbox pymilvus docs
+.PHONY: ci format lint unit moto server blackbox pymilvus docs
 
-ci: format lint unit blackbox pymilvus docs
+ci: format lint unit moto blackbox pymilvus docs
 
 format:
 	cargo fmt --all --check
@@ -19,6 +19,11 @@ lint:
 # Unit, property, contract and golden-file tests of every crate.
 unit:
 	cargo nextest run $(FEATURES) --exclude redkite-tests --no-fail-fast --status-level fail
+
+# A second opinion on the object store: its contract on moto, in place of our own S3 service.
+moto:
+	$(VENV)/bin/python tests/python/with_moto.py cargo nextest run $(FEATURES) --run-ignored only \
+		--filterset 'package(redkite-storage) & test(moto)' --status-level fail
 
 # The server that the black-box tests drive: with named failure points.
 server:

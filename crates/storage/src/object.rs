@@ -21,7 +21,8 @@ use crate::{Error, Mapped, ObjectWriter, Result};
 ///   for one name, at most one MUST succeed, and the object is then its; who gets
 ///   [`Error::AlreadyExists`] did not make it. A store whose answers can be lost MUST say
 ///   [`Error::Unknown`] when it cannot tell, never guess: if all callers are told something else,
-///   exactly one succeeded. Any other failure means that this call made nothing and will not.
+///   exactly one succeeded. Any other failure means that this call made nothing and will not. A call
+///   that is dropped before it answers is as good as unknown.
 /// * [`put`](Self::put) and [`publish`](Self::publish) replace. Names are made to be unique, so
 ///   replacing only ever happens with equal content, after a retry.
 /// * A failed call leaves no temporary file behind, and no object unless it is [`Error::Unknown`] or a

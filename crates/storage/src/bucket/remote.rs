@@ -340,7 +340,10 @@ impl Remote {
             )
             .into(),
         };
+        // Some services want to be told that there is no body.
+        let length = body.content_length().into();
         let mut request = HttpRequest::new(body);
+        request.headers_mut().insert("content-length", length);
         *request.method_mut() = "PUT".parse().expect("a method");
         *request.uri_mut() = url.as_str().parse().map_err(|error| wrong(Box::new(error)))?;
         match self.http.execute(request).await {
