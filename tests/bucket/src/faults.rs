@@ -89,15 +89,15 @@ impl Faults {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// Requests by method.
+    /// PUT requests.
     pub puts: u64,
-    /// See above.
+    /// GET requests.
     pub gets: u64,
-    /// See above.
+    /// HEAD requests.
     pub heads: u64,
-    /// See above.
+    /// POST requests.
     pub posts: u64,
-    /// See above.
+    /// DELETE requests.
     pub deletes: u64,
     /// Requests that met a fault other than latency.
     pub faults: u64,
