@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod contract;
+mod fake;
 mod outages;
 mod relay;
 mod scale;

@@ -13,6 +13,8 @@ use redkite_cluster::kv::{EtcdKv, EtcdSettings};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+/// Names another release of etcd than the one installed.
+const BINARY: &str = "ETCD_BIN";
 /// What etcd logs when it can be used.
 const READY: &str = "ready to serve client requests";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -79,7 +81,8 @@ impl Etcd {
 
     /// The receiver is told when it is ready; it is closed when it dies first.
     fn spawn(&self) -> mpsc::Receiver<()> {
-        let spawned = Command::new("etcd")
+        let binary = std::env::var_os(BINARY).unwrap_or_else(|| "etcd".into());
+        let spawned = Command::new(binary)
             .args(["--name", &self.name, "--data-dir"])
             .arg(&self.data)
             .args(&self.arguments)

@@ -161,7 +161,7 @@ async fn encrypted_connections() {
         tls_cert: certificate("client.pem"),
         tls_key: certificate("client.key"),
         tls_ca_cert: certificate("ca.pem"),
-        tls_min_version: TlsVersion::V13,
+        tls_min_version: TlsVersion::V12,
     };
     let with = |ssl: EtcdSsl| EtcdSettings {
         ssl,

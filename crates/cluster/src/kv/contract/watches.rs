@@ -113,13 +113,31 @@ pub(super) async fn check_compaction(harness: &dyn Harness, store: &dyn Kv) {
     let second = put(store, "compact/a", "2").await;
     let third = put(store, "compact/a", "3").await;
     harness.compact(store, second).await;
-    let refusal = match store.watch("compact/", first).await {
-        Err(error) => error,
-        Ok(mut watch) => watch.next().await.expect_err("the history is gone"),
-    };
-    let KvError::Compacted { oldest, .. } = refusal else { panic!("compacted, not {refusal}") };
-    assert!(oldest > first && oldest <= third, "the oldest is kept: {oldest}");
+    for from in [first, second] {
+        let oldest = refused(store, from).await;
+        assert!(oldest > second && oldest <= third, "the oldest is kept: {oldest}");
+    }
     let mut watch = store.watch("compact/", third).await.expect("what is kept can be watched");
     assert_eq!(next_events(&mut watch).await.revision, third);
     assert_eq!(get(store, "compact/a").await.expect("compaction drops no entry").version, 3);
+
+    // A deletion leaves nothing behind that a later watch could be told: it must not be passed over.
+    put(store, "compact/gone", "1").await;
+    let deleted = store.delete("compact/gone".to_owned()).await.expect("delete succeeds");
+    harness.compact(store, deleted).await;
+    refused(store, deleted).await;
+    let mut watch = store.watch("compact/", after(deleted)).await.expect("what is to come can be watched");
+    let next = put(store, "compact/a", "4").await;
+    assert_eq!(next_events(&mut watch).await.revision, next);
+}
+
+/// Watching from there asks for history that is gone; returns what is said to be left.
+async fn refused(store: &dyn Kv, from: Revision) -> Revision {
+    let refusal = match store.watch("compact/", from).await {
+        Err(error) => error,
+        Ok(mut watch) => watch.next().await.expect_err("the history is gone"),
+    };
+    let KvError::Compacted { requested, oldest } = refusal else { panic!("compacted, not {refusal}") };
+    assert_eq!(requested, from);
+    oldest
 }

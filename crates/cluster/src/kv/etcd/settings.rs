@@ -183,11 +183,14 @@ impl EtcdSettings {
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let uri: tonic::transport::Uri =
             format!("http://{rest}").parse().map_err(|_| wrong("not host:port"))?;
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
-        if host.is_empty() || uri.path() != "/" || uri.query().is_some() || rest.contains('@') {
+        let named = uri.host().unwrap_or_default();
+        let port = uri.port_u16();
+        let whole = port.map_or_else(|| named.to_owned(), |port| format!("{named}:{port}"));
+        // Anything else in it would be ignored.
+        if named.is_empty() || whole != rest {
             return Err(wrong("not host:port"));
         }
-        Ok(Address { host: host.to_owned(), port: uri.port_u16().unwrap_or(DEFAULT_PORT) })
+        Ok(Address { host: named.trim_matches(['[', ']']).to_owned(), port: port.unwrap_or(DEFAULT_PORT) })
     }
 
     /// How often to ping.
