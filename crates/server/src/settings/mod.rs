@@ -4,6 +4,7 @@
 //! the thing exists in Milvus. Only settings that act are here; a key nobody knows is reported with
 //! its nearest known one.
 
+mod check;
 mod sources;
 
 use std::path::PathBuf;
@@ -107,28 +108,11 @@ pub(crate) struct Common {
     /// How stale a read at level Bounded may be.
     #[serde(with = "millis")]
     pub graceful_time: Duration,
-    /// Sessions in the metastore.
-    pub session: Session,
 }
 
 impl Default for Common {
     fn default() -> Self {
-        Self { graceful_time: Duration::from_secs(5), session: Session::default() }
-    }
-}
-
-/// `common.session`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub(crate) struct Session {
-    /// How long a process that shows no sign of life keeps its place.
-    #[serde(with = "seconds")]
-    pub ttl: Duration,
-}
-
-impl Default for Session {
-    fn default() -> Self {
-        Self { ttl: Duration::from_secs(10) }
+        Self { graceful_time: Duration::from_secs(5) }
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Settings;
+use super::{Settings, check};
 
 /// Prefix that Milvus allows before the name of an environment variable.
 const MILVUS_PREFIX: &str = "MILVUS_CONF_";
@@ -123,7 +123,13 @@ pub(crate) fn load(overrides: &Overrides) -> Result<Effective, LoadError> {
             return Err(LoadError::Unknown { key: key.clone(), hint: tree.hint(key) });
         }
     }
-    Ok(Effective { settings: tree.settings, origins: tree.leaves, warnings })
+    match check::flaw(&tree.settings) {
+        None => Ok(Effective { settings: tree.settings, origins: tree.leaves, warnings }),
+        Some((key, reason)) => {
+            let (value, origin) = tree.leaves.remove(key).expect("every setting has an origin");
+            Err(LoadError::Value { key: key.to_owned(), value, origin, reason: reason.to_owned() })
+        }
+    }
 }
 
 /// The settings so far, as a tree of values and as the typed whole.
@@ -224,7 +230,8 @@ fn read_file(path: &Path) -> Result<Vec<(String, Value)>, LoadError> {
     let value: Value = yaml_serde::from_str(&content).map_err(|error| syntax(error.to_string()))?;
     match value {
         Value::Null => Ok(Vec::new()),
-        Value::Object(_) => Ok(leaves(&value)),
+        // A key without a value says nothing: Milvus's own file has such.
+        Value::Object(_) => Ok(leaves(&value).into_iter().filter(|(_, value)| !value.is_null()).collect()),
         _ => Err(syntax("not a mapping of settings".to_owned())),
     }
 }
@@ -259,7 +266,7 @@ mod tests {
 
     #[test]
     fn command_line_beats_environment_beats_file_beats_default() {
-        let file = file("proxy:\n  port: 1\ncommon:\n  session:\n    ttl: 30\nmetrics: {port: 5}\n");
+        let file = file("proxy:\n  port: 1\ncommon:\n  gracefulTime: 3000\nmetrics: {port: 5}\n");
         let overrides = Overrides {
             file: Some(file.path().to_owned()),
             environment: vec![("PROXY_PORT".into(), "2".into()), ("METRICS_PORT".into(), "6".into())],
@@ -268,7 +275,7 @@ mod tests {
         let effective = load(&overrides).unwrap();
         assert_eq!(effective.settings.proxy.port, 3);
         assert_eq!(effective.settings.metrics.port, 6);
-        assert_eq!(effective.settings.common.session.ttl, Duration::from_secs(30));
+        assert_eq!(effective.settings.common.graceful_time, Duration::from_secs(3));
         assert_eq!(effective.origins["proxy.port"], ("3".to_owned(), Origin::CommandLine));
         assert_eq!(effective.origins["metrics.port"].1, Origin::Environment("METRICS_PORT".into()));
         assert_eq!(effective.origins["log.level"].1, Origin::Default);
@@ -281,6 +288,79 @@ mod tests {
             load(&Overrides { file: Some(file.path().to_owned()), ..Overrides::default() }).unwrap();
         assert!(effective.warnings[0].ends_with("did you mean proxy.port?"), "{:?}", effective.warnings);
         assert_eq!(effective.warnings.len(), 2);
+    }
+
+    /// Shaped as Milvus's own: keys without values, lists, units in comments, much that means nothing here.
+    const STOCK: &str = "\
+etcd:
+  endpoints: localhost:2379
+  auth:
+    userName: # no user
+localStorage:
+  path: /var/lib/data/
+proxy:
+  ip: # all of them if not said
+  port: 19530
+  internalPort: 19529
+  accessLog:
+    formatters:
+      base:
+        format: '[$time_now] [ACCESS]'
+  grpc:
+    serverMaxSendSize: 268435456
+    serverMaxRecvSize: 67108864
+dataCoord:
+  segment:
+    maxSize: 1024 # MB
+    sealProportion: 0.12
+    maxIdleTime: 600 # seconds
+  gc:
+    interval: 3600
+    missingTolerance: 86400
+    dropTolerance: 10800
+log:
+  level: info
+  file:
+    rootPath: # none
+  format: text
+common:
+  gracefulTime: 5000
+  session:
+    ttl: 30
+grpc:
+  client:
+    compressionEnabled: false
+";
+
+    #[test]
+    fn a_file_of_milvus_is_taken() {
+        let file = file(STOCK);
+        let read = Overrides { file: Some(file.path().to_owned()), ..Overrides::default() };
+        let settings = load(&read).unwrap().settings;
+        assert_eq!(settings.proxy.ip, Settings::default().proxy.ip);
+        assert_eq!(settings.data_coord.segment.max_size.0, 1 << 30);
+        assert_eq!(settings.data_coord.gc.interval, Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn values_that_make_no_sense_are_refused() {
+        let table = [
+            ("dataCoord.segment.sealProportion", "0"),
+            ("dataCoord.segment.sealProportion", "1.5"),
+            ("dataCoord.segment.sealProportion", "nan"),
+            ("dataCoord.segment.maxSize", "0"),
+            ("dataCoord.gc.interval", "0"),
+            ("proxy.grpc.serverMaxRecvSize", "0"),
+            ("streamingNode.logFileSize", "0"),
+            ("log.level", "loud"),
+            ("log.format", "xml"),
+        ];
+        for (key, value) in table {
+            let command_line = vec![(key.to_owned(), value.to_owned())];
+            let message = load(&Overrides { command_line, ..Overrides::default() }).unwrap_err().to_string();
+            let start = format!("setting {key} = {value:?} (command line): ");
+            assert!(message.starts_with(&start), "{message}");
+        }
     }
 
     #[test]
