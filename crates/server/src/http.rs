@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use redkite_runtime::Stopping;
 use serde::Serialize;
@@ -29,7 +30,7 @@ pub(crate) struct Health {
 }
 
 /// Asked at every request to `/healthz`.
-pub(crate) type HealthCheck = Arc<dyn Fn() -> Vec<Health> + Send + Sync>;
+pub(crate) type HealthCheck = Arc<dyn Fn() -> BoxFuture<'static, Vec<Health>> + Send + Sync>;
 
 #[derive(Clone)]
 struct Pages {
@@ -76,6 +77,7 @@ async fn render_metrics(State(pages): State<Pages>) -> impl IntoResponse {
 
 async fn healthz(State(pages): State<Pages>) -> impl IntoResponse {
     let detail: Vec<Detail> = (pages.health)()
+        .await
         .into_iter()
         .map(|Health { name, problems }| {
             let code = if problems.is_empty() { StateCode::Healthy } else { StateCode::Abnormal };

@@ -5,6 +5,7 @@
 //! stores, start nodes, then coordinators, then let clients in. Stop: the reverse.
 
 mod neighbours;
+mod oversize;
 mod roles;
 
 use std::net::SocketAddr;
@@ -15,9 +16,11 @@ use redkite_proto::milvus::milvus_service_server::MilvusServiceServer;
 use redkite_proxy::grpc::Grpc;
 use redkite_runtime::{Stopping, Tasks};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tower::util::MapResponseLayer;
 use tracing::{error, info};
 
 use crate::data_directory::DataDirectory;
@@ -25,10 +28,12 @@ use crate::settings::{Proxy, Settings};
 use crate::{http, telemetry};
 use roles::Roles;
 
-/// How long requests on their way may take when the server is told to stop.
-const DRAIN_PATIENCE: Duration = Duration::from_millis(700);
-/// How long background tasks may take after that.
-const STOP_PATIENCE: Duration = Duration::from_millis(700);
+/// A stop is over after this, whatever hangs: an orchestrator that waits 2 s must not have to kill.
+const STOP: Duration = Duration::from_millis(1800);
+/// How much of it requests on their way may take.
+const DRAIN: Duration = Duration::from_millis(700);
+/// What the stop leaves to blocking work that hangs.
+const BLOCKING: Duration = Duration::from_millis(100);
 /// HTTP/2 window of one request: bulk inserts are megabytes, and a window a round trip is slow.
 const STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of one connection.
@@ -39,20 +44,30 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("async runtime")?;
     let served = runtime.block_on(serve(settings));
-    // Blocking work that hangs must not keep a stopped server alive.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    runtime.shutdown_timeout(BLOCKING);
     served
 }
 
 async fn serve(settings: Settings) -> anyhow::Result<()> {
-    let directory = DataDirectory::open(&settings.local_storage.path)?;
-    let grpc = bind(&settings.proxy.ip, settings.proxy.port).await?;
-    let pages = bind(&settings.proxy.ip, settings.metrics.port).await?;
+    let mut signals = Signals::listen()?;
+    // Before anybody counts anything.
     let metrics = telemetry::start_metrics()?;
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-
     let tasks = Tasks::new("standalone");
-    let roles = Roles::start(&settings, &directory, &tasks).await?;
+    let starting = async {
+        let directory = DataDirectory::open(&settings.local_storage.path)?;
+        let grpc = bind(&settings.proxy.ip, settings.proxy.port).await?;
+        let pages = bind(&settings.proxy.ip, settings.metrics.port).await?;
+        let roles = Roles::start(&settings, &directory, &tasks).await?;
+        anyhow::Ok((directory, grpc, pages, roles))
+    };
+    // Recovery may be long, and there is nothing to wait for: what is given up half-way is recovered again.
+    let (_directory, grpc, pages, roles) = tokio::select! {
+        started = starting => started?,
+        signal = signals.next() => {
+            info!(signal, "stopped while starting");
+            return Ok(());
+        }
+    };
     let (proxy_address, metrics_address) = (grpc.local_addr()?, pages.local_addr()?);
     let front = Tasks::new("front");
     let health = roles.health();
@@ -63,14 +78,32 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     announce("proxy", proxy_address);
     announce("metrics", metrics_address);
 
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM"),
-        _ = interrupt.recv() => info!("SIGINT"),
-    }
-    front.stop(DRAIN_PATIENCE).await;
-    roles.stop(&tasks, STOP_PATIENCE).await;
+    let signal = signals.next().await;
+    info!(signal, "stopping");
+    let deadline = Instant::now() + STOP;
+    front.stop(DRAIN).await;
+    roles.stop(&tasks, deadline).await;
     info!("stopped");
     Ok(())
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
 }
 
 async fn bind(ip: &str, port: u16) -> anyhow::Result<TcpListener> {
@@ -90,6 +123,7 @@ async fn serve_grpc(listener: TcpListener, grpc: Grpc, limits: Proxy, stopping: 
     let served = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .layer(MapResponseLayer::new(oversize::tell))
         .add_service(service)
         .serve_with_incoming_shutdown(incoming, async move { stopping.wait().await })
         .await;

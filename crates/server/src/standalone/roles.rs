@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use redkite_catalog::MetadataView;
 use redkite_cluster::kv::embedded::{EmbeddedKv, EmbeddedSettings};
+use redkite_cluster::kv::{Compare, Txn};
 use redkite_cluster::{Candidate, IdAllocator, Kv, Session, SessionInfo, SessionSettings};
 use redkite_coordinator::{
     DataCoordinator, DataSettings, QueryCoordinator, QuerySettings, RootCoordinator, RootSettings,
@@ -20,6 +21,7 @@ use redkite_storage::{LocalStore, ObjectStore};
 use redkite_streaming_node::{StreamingNode, StreamingNodeSettings};
 use redkite_types::NodeId;
 use redkite_wal::{LocalLogs, WalSettings};
+use tokio::time::{Instant, timeout_at};
 
 use super::neighbours::{Neighbours, SharedIds};
 use crate::data_directory::DataDirectory;
@@ -30,6 +32,11 @@ use crate::settings::Settings;
 const NODE: NodeId = NodeId(1);
 /// Nobody waits for the death of the only process, so a long pause of it must not end its leases.
 const SESSION: SessionSettings = SessionSettings { ttl: 86_400 };
+
+/// What a stop leaves to the metastore.
+const CLOSING: Duration = Duration::from_millis(200);
+/// How long the metastore may take to answer `/healthz`.
+const METASTORE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The roles, running.
 pub(super) struct Roles {
@@ -118,32 +125,50 @@ impl Roles {
 
     /// What `/healthz` tells.
     pub(super) fn health(&self) -> HealthCheck {
-        let (streaming, query) = (self.streaming.clone(), self.query.clone());
+        let (kv, streaming, query) = (self.kv.clone(), self.streaming.clone(), self.query.clone());
         Arc::new(move || {
-            let shards = streaming.health().into_iter();
-            let shards =
-                shards.filter_map(|shard| Some(format!("shard {}: {}", shard.shard, shard.problem?)));
-            let well = |name| Health { name, problems: Vec::new() };
-            vec![
-                well("proxy"),
-                well("rootcoord"),
-                well("datacoord"),
-                well("querycoord"),
-                Health { name: "streamingnode", problems: shards.collect() },
-                Health { name: "querynode", problems: query.problems() },
-                well("datanode"),
-            ]
+            let (kv, streaming, query) = (kv.clone(), streaming.clone(), query.clone());
+            Box::pin(async move {
+                let metastore = metastore_problems(&*kv).await;
+                let shards = streaming.health().into_iter();
+                let shards =
+                    shards.filter_map(|shard| Some(format!("shard {}: {}", shard.shard, shard.problem?)));
+                let with = |name, problems| Health { name, problems };
+                vec![
+                    with("proxy", Vec::new()),
+                    // Coordinators live in the metastore.
+                    with("rootcoord", metastore.clone()),
+                    with("datacoord", metastore.clone()),
+                    with("querycoord", metastore),
+                    with("streamingnode", shards.collect()),
+                    with("querynode", query.problems()),
+                    with("datanode", Vec::new()),
+                ]
+            })
         })
     }
 
-    /// Stops everything; writes on their way are settled first.
-    pub(super) async fn stop(self, tasks: &Tasks, patience: Duration) {
-        if tokio::time::timeout(patience, self.streaming.stop()).await.is_err() {
+    /// Stops everything until the deadline; writes on their way are settled first.
+    pub(super) async fn stop(self, tasks: &Tasks, deadline: Instant) {
+        if timeout_at(deadline - CLOSING, self.streaming.stop()).await.is_err() {
             // Nothing is lost: what was acknowledged is in the logs.
             tracing::warn!("shards did not stop in time");
         }
-        tasks.stop(patience).await;
-        self.kv.close().await;
+        tasks.stop((deadline - CLOSING).saturating_duration_since(Instant::now())).await;
+        if timeout_at(deadline, self.kv.close()).await.is_err() {
+            // Every answered transaction is on disk.
+            tracing::warn!("metastore did not close in time");
+        }
+    }
+}
+
+/// Asks for a transaction that changes nothing: a store that takes no writes refuses that one too.
+async fn metastore_problems(kv: &dyn Kv) -> Vec<String> {
+    let nothing = Txn::new().when(Compare::exists("health"));
+    match tokio::time::timeout(METASTORE_PATIENCE, kv.txn(nothing)).await {
+        Ok(Ok(_)) => Vec::new(),
+        Ok(Err(error)) => vec![error.to_string()],
+        Err(_) => vec!["metastore does not answer".to_owned()],
     }
 }
 
@@ -258,4 +283,20 @@ fn data_settings(settings: &Settings) -> DataSettings {
     data.gc.drop_tolerance = gc.drop_tolerance;
     data.gc.sole_writer = true;
     data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_metastore_that_takes_no_writes_is_a_problem() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metadata.redb");
+        let tasks = Tasks::new("test");
+        let kv = EmbeddedKv::open(&path, &EmbeddedSettings::default(), &tasks).await.unwrap();
+        assert_eq!(metastore_problems(&*kv).await, Vec::<String>::new());
+        kv.close().await;
+        assert_eq!(metastore_problems(&*kv).await.len(), 1);
+    }
 }
