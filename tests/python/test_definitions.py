@@ -2,9 +2,11 @@
 
 import uuid
 
+import grpc
 import pytest
 from conftest import make
 from pymilvus import DataType, MilvusClient, MilvusException
+from pymilvus.grpc_gen import milvus_pb2, milvus_pb2_grpc
 
 
 def test_databases(client, server):
@@ -96,3 +98,19 @@ def test_load_state(client, name):
 def test_invalid_collection_names(client, bad):
     with pytest.raises(MilvusException):
         client.create_collection(bad, dimension=4)
+
+
+def test_what_has_no_effect_is_refused(server, client, name):
+    client.create_collection(name, dimension=4)
+    client.load_collection(name, refresh=True)
+    client.release_collection(name)
+    with pytest.raises(MilvusException, match="collection not loaded") as refused:
+        client.load_collection(name, refresh=True)
+    assert refused.value.code == 101
+    with pytest.raises(MilvusException, match="resource group rg1: there is only __default_resource_group"):
+        client.load_collection(name, resource_groups=["rg1"])
+    with pytest.raises(MilvusException, match="clustering compaction"):
+        client.compact(name, is_clustering=True)
+    stub = milvus_pb2_grpc.MilvusServiceStub(grpc.insecure_channel(server.uri.removeprefix("http://")))
+    answer = stub.FlushAll(milvus_pb2.FlushAllRequest(db_name="nowhere"))
+    assert (answer.status.code, answer.status.reason) == (800, "database not found[database=nowhere]")
