@@ -12,6 +12,8 @@ use crate::{Error, Result};
 const PREFIX: &str = "probe/";
 /// Creators of one object at the same time.
 const RACERS: u8 = 8;
+/// Age at which an object of a probe is nobody's any more.
+const ABANDONED_MILLIS: u64 = 3_600_000;
 /// Tries to get an answer to a creation.
 const TRIES: usize = 5;
 const FIRST: &[u8] = b"first";
@@ -24,9 +26,10 @@ impl Remote {
         let name = format!("{PREFIX}{:016x}", RandomState::new().hash_one(std::process::id()));
         let (alone, raced) = (format!("{name}-alone"), format!("{name}-raced"));
         let probed = async {
-            self.probe_alone(&alone).await?;
+            let now = self.probe_alone(&alone).await?;
             self.probe_race(&raced).await?;
-            self.probe_delete(&alone).await
+            self.probe_delete(&alone).await?;
+            self.sweep(now).await
         };
         let probed = probed.await;
         for path in [&alone, &raced] {
@@ -37,8 +40,19 @@ impl Remote {
         probed
     }
 
+    /// Removes what probes left that were interrupted long before `now`, by the service's clock.
+    async fn sweep(&self, now: u64) -> Result<()> {
+        for entry in self.list(PREFIX).await? {
+            if entry.modified_millis + ABANDONED_MILLIS < now {
+                self.delete(&entry.path).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// One creates, then another: the second is refused and changes nothing, and everybody sees the first's.
-    async fn probe_alone(&self, path: &str) -> Result<()> {
+    /// Returns when that was, by the service's clock.
+    async fn probe_alone(&self, path: &str) -> Result<u64> {
         match self.create(path, Bytes::from_static(FIRST)).await {
             Ok(()) | Err(Error::Unknown { .. }) => {}
             Err(Error::AlreadyExists { .. }) => {
@@ -63,7 +77,7 @@ impl Remote {
         }
         let listed = self.list(path).await?;
         match listed.as_slice() {
-            [entry] if entry.path == path && entry.size == FIRST.len() as u64 => Ok(()),
+            [entry] if entry.path == path && entry.size == FIRST.len() as u64 => Ok(entry.modified_millis),
             _ => Err(self.lie("a list did not show an object after it was written")),
         }
     }

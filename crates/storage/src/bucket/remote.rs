@@ -16,6 +16,7 @@ use object_store::{
     ObjectStoreExt as _, PutMode, PutOptions, PutPayload, RetryConfig,
 };
 use redkite_runtime::Backoff;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::settings::BucketSettings;
@@ -26,6 +27,8 @@ use crate::{Error, ObjectEntry, Result, validate_path};
 pub(super) const PIECE: u64 = 8 << 20;
 /// Pieces of one object under way at the same time.
 pub(super) const PIECES_AT_ONCE: usize = 4;
+/// Pieces of all large objects under way at the same time: bounds memory.
+const PIECES_IN_ALL: usize = 32;
 const FIRST_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_DELAY: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,6 +55,7 @@ pub(super) struct Remote {
     region: String,
     retry_timeout: Duration,
     page: Option<usize>,
+    large: Semaphore,
 }
 
 impl Remote {
@@ -78,6 +82,7 @@ impl Remote {
             region: settings.region.clone(),
             retry_timeout: settings.retry_timeout,
             page: Some(settings.list_objects_max_keys).filter(|keys| *keys > 0),
+            large: Semaphore::new(PIECES_IN_ALL),
         })
     }
 
@@ -235,6 +240,11 @@ impl Remote {
         Ok(whole.into())
     }
 
+    /// Waits until one more piece of a large object may be under way.
+    pub(super) async fn turn(&self) -> SemaphorePermit<'_> {
+        self.large.acquire().await.expect("never closed")
+    }
+
     /// Reads a range piece by piece, in order, some requests ahead. Other versions of the object than
     /// `etag` fail with [`Verdict::Precondition`].
     pub(super) fn pieces<'a>(
@@ -246,7 +256,10 @@ impl Remote {
         let starts = (range.start..range.end).step_by(usize::try_from(PIECE).expect("small"));
         let requests = starts.map(move |start| {
             let (piece, etag) = (start..range.end.min(start + PIECE), etag.clone());
-            async move { self.piece(key, piece, etag).await.map(|(bytes, _)| bytes) }
+            async move {
+                let _turn = self.turn().await;
+                self.piece(key, piece, etag).await.map(|(bytes, _)| bytes)
+            }
         });
         futures::stream::iter(requests).buffered(PIECES_AT_ONCE).boxed()
     }

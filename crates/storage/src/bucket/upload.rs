@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::PutPayload;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as Key;
@@ -52,25 +51,14 @@ impl Remote {
     async fn put_parts(&self, path: &str, key: &Key, id: &String, source: &Source) -> Result<Vec<PartId>> {
         let part = PIECE.max(source.size.div_ceil(MOST_PARTS));
         let count = usize::try_from(source.size.div_ceil(part)).expect("at most ten thousand");
-        let mut parts: Vec<Option<PartId>> = vec![None; count];
-        let (mut next, mut under_way) = (0, FuturesUnordered::new());
-        while next < count || !under_way.is_empty() {
-            if next < count && under_way.len() < PIECES_AT_ONCE {
-                let start = next as u64 * part;
-                let bytes = source.read(start, part.min(source.size - start)).await?;
-                let index = next;
-                under_way.push(async move {
-                    let put = || self.store.put_part(key, id, index, PutPayload::from(bytes.clone()));
-                    (index, self.retry(put).await)
-                });
-                next += 1;
-                continue;
-            }
-            if let Some((index, done)) = under_way.next().await {
-                parts[index] = Some(done.map_err(self.error("upload part of", path))?);
-            }
-        }
-        Ok(parts.into_iter().map(|part| part.expect("each was awaited")).collect())
+        let uploads = (0..count).map(|index| async move {
+            let _turn = self.turn().await;
+            let start = index as u64 * part;
+            let bytes = source.read(start, part.min(source.size - start)).await?;
+            let put = || self.store.put_part(key, id, index, PutPayload::from(bytes.clone()));
+            self.retry(put).await.map_err(self.error("upload part of", path))
+        });
+        stream::iter(uploads).buffered(PIECES_AT_ONCE).try_collect().await
     }
 
     async fn complete(
