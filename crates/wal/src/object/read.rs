@@ -1,0 +1,140 @@
+//! How are records found and read back, checked, and in order?
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use redkite_types::Lsn;
+
+use super::chain::newest_start;
+use super::format::{Slot, Span, entries};
+use super::handle::Inner;
+use crate::{Entry, Reader, WalError};
+
+/// Reads `from` … the last durable record.
+pub(super) fn reader(log: Arc<Inner>, from: Lsn) -> Reader {
+    let (until, end) = {
+        let state = log.state.lock();
+        (state.durable, state.objects.range().1)
+    };
+    if from > until {
+        return Reader::new(stream::empty());
+    }
+    let found = async move {
+        let first = log.state.lock().objects.first();
+        if from < first {
+            return Err(log.truncated(from, first));
+        }
+        let begin = log.locate(from, end).await?;
+        Ok(objects(log, begin..end, from, until))
+    };
+    Reader::new(stream::once(found).try_flatten())
+}
+
+/// Reads some objects ahead of each other and hands out the records from `from` to `until`.
+fn objects(
+    log: Arc<Inner>,
+    numbers: std::ops::Range<u64>,
+    from: Lsn,
+    until: Lsn,
+) -> impl futures::Stream<Item = Result<Entry, WalError>> {
+    let ahead = log.settings.reads_in_flight.max(1);
+    let reads = stream::iter(numbers).map({
+        let log = log.clone();
+        move |number| {
+            let log = log.clone();
+            async move { log.object(number, from).await }
+        }
+    });
+    let mut expected = None;
+    reads
+        .buffered(ahead)
+        .and_then(move |(slot, span, entries)| {
+            let in_order = expected.is_none_or(|expected| span.first == expected);
+            let wanted = expected.replace(span.last.next());
+            let result = match wanted {
+                Some(wanted) if !in_order => {
+                    let detail = format!("records from {} where record {wanted} belongs", span.first);
+                    Err(WalError::corrupt(Path::new(&slot.name(log.shard())), 56, detail))
+                }
+                _ => Ok(entries),
+            };
+            futures::future::ready(result)
+        })
+        .map_ok(|entries| stream::iter(entries).map(Ok))
+        .try_flatten()
+        .try_filter(move |entry| futures::future::ready(entry.lsn >= from && entry.lsn <= until))
+}
+
+impl Inner {
+    pub(super) fn truncated(&self, requested: Lsn, first: Lsn) -> WalError {
+        WalError::Truncated { shard: self.shard(), requested, first }
+    }
+
+    /// The number of the object that holds a record which is not truncated, of those before `end`.
+    pub(super) async fn locate(&self, lsn: Lsn, end: u64) -> Result<u64, WalError> {
+        let (mut low, mut high) = (self.state.lock().objects.range().0, end);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            let before = match self.span(middle, lsn).await {
+                Ok(span) => span.first <= lsn,
+                // Whoever had the log before may still truncate it, and so does what lies before.
+                Err(WalError::Truncated { first, .. }) if first <= lsn => true,
+                Err(error) => return Err(error),
+            };
+            if before {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low)
+    }
+
+    /// The positions of an object's records.
+    pub(super) async fn span(&self, number: u64, wanted: Lsn) -> Result<Span, WalError> {
+        let (slot, known) = self.place(number, wanted)?;
+        if let Some(span) = known {
+            return Ok(span);
+        }
+        let span = match self.bucket.header(slot).await? {
+            Some(header) => header.span()?,
+            None => return Err(self.missing(slot, wanted).await),
+        };
+        self.state.lock().objects.learn(number, span);
+        Ok(span)
+    }
+
+    async fn object(&self, number: u64, wanted: Lsn) -> Result<(Slot, Span, Vec<Entry>), WalError> {
+        let (slot, _) = self.place(number, wanted)?;
+        let Some(bytes) = self.bucket.object(slot).await? else {
+            return Err(match self.missing(slot, wanted).await {
+                WalError::Truncated { first, .. } if first <= wanted => self.lost(slot),
+                error => error,
+            });
+        };
+        let (span, entries) = entries(self.shard(), slot, &bytes)?;
+        self.state.lock().objects.learn(number, span);
+        Ok((slot, span, entries))
+    }
+
+    fn place(&self, number: u64, wanted: Lsn) -> Result<(Slot, Option<Span>), WalError> {
+        let state = self.state.lock();
+        state.objects.get(number).ok_or_else(|| self.truncated(wanted, state.objects.first()))
+    }
+
+    /// Why an object of the log is not there.
+    async fn missing(&self, slot: Slot, wanted: Lsn) -> WalError {
+        let known = self.state.lock().objects.first();
+        match newest_start(&self.bucket).await {
+            Err(error) => error,
+            // By another handle.
+            Ok(Some(first)) if first > known => self.truncated(wanted, first),
+            Ok(_) => self.lost(slot),
+        }
+    }
+
+    fn lost(&self, slot: Slot) -> WalError {
+        WalError::corrupt(Path::new(&slot.name(self.shard())), 0, "the object is missing")
+    }
+}

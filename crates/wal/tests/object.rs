@@ -1,0 +1,298 @@
+//! Does the log in the object store keep its laws, over a directory and over a bucket that misbehaves?
+
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+mod bucket;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bucket::{Bucket, Faults};
+use futures::future::{join_all, try_join_all};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use redkite_storage::{LocalStore, ObjectStore};
+use redkite_types::{CollectionId, Epoch, Lsn, ShardId};
+use redkite_wal::contract::{Harness, assert_log_contract};
+use redkite_wal::{Log, LogProvider, ObjectLogSettings, ObjectLogs, Record, WalError};
+use tokio::time::Instant;
+
+const SHARD: ShardId = ShardId { collection: CollectionId(449), ordinal: 3 };
+
+fn one_record_each() -> ObjectLogSettings {
+    ObjectLogSettings { batch_bytes: 1, max_delay: Duration::ZERO, ..ObjectLogSettings::default() }
+}
+
+struct InDirectory {
+    directory: tempfile::TempDir,
+    settings: ObjectLogSettings,
+}
+
+#[async_trait]
+impl Harness for InDirectory {
+    async fn provider(&self) -> Arc<dyn LogProvider> {
+        let store = LocalStore::open(self.directory.path()).await.unwrap();
+        ObjectLogs::new(Arc::new(store), self.settings.clone())
+    }
+}
+
+struct InBucket {
+    bucket: Bucket,
+    faults: Faults,
+    settings: ObjectLogSettings,
+    seed: AtomicU64,
+}
+
+impl InBucket {
+    fn new(faults: Faults, settings: ObjectLogSettings, seed: u64) -> Self {
+        Self { bucket: Bucket::default(), faults, settings, seed: AtomicU64::new(seed) }
+    }
+
+    fn logs(&self) -> Arc<ObjectLogs> {
+        let seed = self.seed.fetch_add(1, Ordering::SeqCst);
+        let client = self.bucket.client(self.faults.clone(), seed);
+        ObjectLogs::with_writers(client, self.settings.clone(), StdRng::seed_from_u64(seed))
+    }
+
+    async fn open(&self, epoch: u64) -> Result<Arc<dyn Log>, WalError> {
+        self.logs().open(SHARD, Epoch(epoch)).await
+    }
+}
+
+#[async_trait]
+impl Harness for InBucket {
+    async fn provider(&self) -> Arc<dyn LogProvider> {
+        self.logs()
+    }
+}
+
+async fn append(log: &dyn Log, payload: &str) -> Lsn {
+    log.append(vec![Record::from(payload.to_owned())]).unwrap().await.unwrap()
+}
+
+async fn payloads(log: &dyn Log) -> Result<Vec<String>, WalError> {
+    let entries = log.read(log.first_lsn()).collect().await?;
+    Ok(entries.into_iter().map(|entry| String::from_utf8(entry.payload.to_vec()).unwrap()).collect())
+}
+
+#[tokio::test]
+async fn keeps_the_contract_in_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_log_contract(&InDirectory { directory, settings: ObjectLogSettings::default() }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_the_contract_in_a_bucket() {
+    assert_log_contract(&InBucket::new(Faults::NONE, ObjectLogSettings::default(), 0)).await;
+    assert_log_contract(&InBucket::new(Faults::NONE, one_record_each(), 0)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn keeps_the_contract_in_a_bucket_that_misbehaves() {
+    let first = bucket::number("REDKITE_WAL_SEED", 0);
+    // A put that arrives after its log was removed leaves an object: no removal can see it coming.
+    let faults = Faults { late: 0.0, ..Faults::MANY };
+    for seed in first..first + 10 {
+        println!("REDKITE_WAL_SEED={seed}");
+        assert_log_contract(&InBucket::new(faults.clone(), ObjectLogSettings::default(), seed << 32)).await;
+        assert_log_contract(&InBucket::new(faults.clone(), one_record_each(), seed << 32)).await;
+    }
+}
+
+async fn eight_objects() -> InBucket {
+    let world = InBucket::new(Faults::NONE, one_record_each(), 1);
+    let log = world.open(1).await.unwrap();
+    for n in 1..=4 {
+        append(&*log, &n.to_string()).await;
+    }
+    let log = world.open(2).await.unwrap();
+    for n in 5..=8 {
+        append(&*log, &n.to_string()).await;
+    }
+    drop(log);
+    // The fence of nobody's term, that of the first, and the records.
+    assert_eq!(world.bucket.names().len(), 10);
+    world
+}
+
+async fn recover(world: &InBucket) -> Result<Vec<String>, WalError> {
+    let log = world.open(9).await?;
+    payloads(&*log).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_damaged_byte_is_refused_with_its_object() {
+    let world = eight_objects().await;
+    let objects = world.bucket.objects.lock().clone();
+    for (name, bytes) in &objects {
+        for at in (0..bytes.len()).step_by(3) {
+            let mut damaged = bytes.to_vec();
+            damaged[at] ^= 0x10;
+            *world.bucket.objects.lock() = objects.clone();
+            world.bucket.objects.lock().insert(name.clone(), damaged.into());
+            match recover(&world).await.unwrap_err() {
+                WalError::Corrupt { file, .. } => assert_eq!(file.to_str().unwrap(), name, "byte {at}"),
+                error => panic!("byte {at} of {name}: {error}"),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn missing_and_shortened_objects_are_refused() {
+    let world = eight_objects().await;
+    let objects = world.bucket.objects.lock().clone();
+    let last = objects.keys().next_back().unwrap();
+    for (name, bytes) in &objects {
+        *world.bucket.objects.lock() = objects.clone();
+        world.bucket.objects.lock().remove(name);
+        let recovered = recover(&world).await;
+        if name == last {
+            // Nothing tells of it any more; who knows the position it should have, compares.
+            assert_eq!(recovered.unwrap().len(), 7);
+        } else {
+            let error = recovered.unwrap_err();
+            assert!(
+                matches!(&error, WalError::Corrupt { file, .. } if file.to_str() == Some(name)),
+                "{error}"
+            );
+        }
+        for end in [0, 60, 128, bytes.len() - 1] {
+            if end < bytes.len() {
+                *world.bucket.objects.lock() = objects.clone();
+                world.bucket.objects.lock().insert(name.clone(), bytes.slice(..end));
+                let error = recover(&world).await.unwrap_err();
+                assert!(
+                    matches!(&error, WalError::Corrupt { file, .. } if file.to_str() == Some(name)),
+                    "{error}"
+                );
+            }
+        }
+    }
+    let names: Vec<_> = objects.keys().cloned().collect();
+    *world.bucket.objects.lock() = objects.clone();
+    let swapped = objects[&names[2]].clone();
+    world.bucket.objects.lock().insert(names[3].clone(), swapped);
+    let error = recover(&world).await.unwrap_err();
+    assert!(error.to_string().contains(&names[2]) && error.to_string().contains(&names[3]), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn truncation_leaves_few_objects() {
+    let world = InBucket::new(Faults::NONE, one_record_each(), 1);
+    let log = world.open(1).await.unwrap();
+    for n in 1..=30 {
+        append(&*log, &n.to_string()).await;
+    }
+    log.truncate(Lsn(15)).await.unwrap();
+    assert_eq!(log.first_lsn(), Lsn(16));
+    assert_eq!(world.bucket.names().len(), 15 + 2);
+    let reader = log.read(Lsn(20));
+    log.truncate(Lsn(25)).await.unwrap();
+    let error = reader.collect().await.unwrap_err();
+    assert!(matches!(error, WalError::Truncated { requested: Lsn(20), first: Lsn(26), .. }), "{error}");
+    log.truncate(Lsn(30)).await.unwrap();
+    assert_eq!(world.bucket.names().len(), 2, "{:?}", world.bucket.names());
+    drop(log);
+
+    // A log that was opened anew finds its objects' positions by their headers.
+    let log = world.open(2).await.unwrap();
+    assert_eq!((log.first_lsn(), log.last_lsn()), (Lsn(31), Lsn(30)));
+    for n in 31..=130 {
+        append(&*log, &n.to_string()).await;
+    }
+    drop(log);
+    let log = world.open(3).await.unwrap();
+    log.truncate(Lsn(77)).await.unwrap();
+    assert_eq!(log.first_lsn(), Lsn(78));
+    let entries = log.read(Lsn(100)).collect().await.unwrap();
+    assert_eq!((entries[0].lsn, entries.len()), (Lsn(100), 31));
+    assert_eq!(&entries[0].payload[..], b"100");
+}
+
+#[tokio::test(start_paused = true)]
+async fn puts_in_flight_hide_latency_and_share_objects() {
+    for latency in [1, 20, 50, 100] {
+        let faults = Faults { latency: latency / 2..latency / 2 + 1, ..Faults::NONE };
+        let world = InBucket::new(faults, ObjectLogSettings::default(), 1);
+        let log = world.open(1).await.unwrap();
+        let began = Instant::now();
+        for n in 0..20 {
+            append(&*log, &n.to_string()).await;
+        }
+        let alone = began.elapsed() / 20;
+        assert!(alone <= Duration::from_millis(latency + 5), "{alone:?} at a latency of {latency} ms");
+        let began = Instant::now();
+        let writers = (0..64).map(async |writer| {
+            for n in 0..50 {
+                append(&*log, &format!("{writer} {n}")).await;
+            }
+        });
+        let before = world.bucket.names().len();
+        join_all(writers).await;
+        let (each, objects) = (began.elapsed() / 50, world.bucket.names().len() - before);
+        let began = Instant::now();
+        let large = bytes::Bytes::from(vec![b'x'; 64 << 10]);
+        let many: Vec<_> =
+            (0..2048).map(|_| log.append(vec![Record::from(large.clone())]).unwrap()).collect();
+        try_join_all(many).await.unwrap();
+        let rate = 128.0 / began.elapsed().as_secs_f64();
+        println!(
+            "store latency {latency:>3} ms: append alone {alone:?}, of 64 writers {each:?} ({objects} objects \
+             for 3200 appends), 128 MiB at {rate:.0} MiB/s"
+        );
+        // What is acknowledged waited for one put, and at most for half of another one or the delay.
+        assert!(each <= Duration::from_millis(latency * 2 + 25), "{each:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn thousands_of_objects_are_listed_once_and_read_in_parallel() {
+    let world = InBucket::new(Faults { latency: 10..11, ..Faults::NONE }, one_record_each(), 1);
+    let log = world.open(1).await.unwrap();
+    let appends: Vec<_> =
+        (0..3000).map(|n: u32| log.append(vec![Record::from(n.to_string())]).unwrap()).collect();
+    try_join_all(appends).await.unwrap();
+    drop(log);
+    let log = world.open(2).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(payloads(&*log).await.unwrap(), (0..3000).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert!(began.elapsed() < Duration::from_secs(3000 / 16 * 20 / 1000 + 1), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stays_away_poisons_the_log() {
+    let world = InBucket::new(Faults::NONE, ObjectLogSettings::default(), 1);
+    let client = world.bucket.client(Faults { fail: 1.0, ..Faults::NONE }, 1);
+    let error = ObjectLogs::new(client, world.settings.clone()).open(SHARD, Epoch(1)).await.unwrap_err();
+    assert!(matches!(error, WalError::Io { .. }), "{error}");
+
+    let client = world.bucket.client(Faults::NONE, 1);
+    let settings = ObjectLogSettings { retry_for: Duration::from_secs(1), ..one_record_each() };
+    let log = ObjectLogs::new(client.clone(), settings).open(SHARD, Epoch(1)).await.unwrap();
+    append(&*log, "good").await;
+    client.break_down();
+    let ends: Vec<_> = (0..20).map(|_| log.append(vec![Record::from("lost")]).unwrap()).collect();
+    for end in join_all(ends).await {
+        assert!(end.as_ref().is_err_and(WalError::maybe_applied), "{end:?}");
+    }
+    let refused = log.append(vec![Record::from("late")]);
+    assert!(matches!(refused, Err(WalError::Poisoned { .. })), "{refused:?}");
+    assert_eq!(log.last_lsn(), Lsn(1));
+}
+
+#[tokio::test]
+async fn names_of_other_objects_do_no_harm() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Arc::new(LocalStore::open(directory.path()).await.unwrap());
+    let logs = ObjectLogs::new(store.clone(), ObjectLogSettings::default());
+    let log = logs.open(SHARD, Epoch(1)).await.unwrap();
+    append(&*log, "one").await;
+    store.put("wal/449-3/notes", "x".into()).await.unwrap();
+    store.put("wal/notes", "x".into()).await.unwrap();
+    assert_eq!(logs.list().await.unwrap(), [SHARD]);
+    let log = logs.open(SHARD, Epoch(1)).await.unwrap();
+    assert_eq!(payloads(&*log).await.unwrap(), ["one"]);
+}
