@@ -8,7 +8,7 @@ use std::time::Duration;
 use tonic::{Code, ConnectError, Status};
 
 use super::connect::describe;
-use crate::kv::{KvError, MAX_TXN_BYTES};
+use crate::kv::KvError;
 
 /// One try at one member that failed.
 #[derive(Debug)]
@@ -37,7 +37,6 @@ pub(super) enum Kind {
 pub(super) enum Answer {
     LeaseNotFound,
     Compacted,
-    TooLarge,
     NoSpace,
     Denied,
     /// The login is not needed.
@@ -116,7 +115,6 @@ fn classify(code: Code, message: &str) -> Kind {
         Code::Unauthenticated => Kind::Login,
         Code::PermissionDenied => Kind::Answer(Answer::Denied),
         Code::InvalidArgument if has("authentication failed") => Kind::Answer(Answer::Denied),
-        Code::InvalidArgument if has("too large") => Kind::Answer(Answer::TooLarge),
         Code::FailedPrecondition if has("authentication is not enabled") => Kind::Answer(Answer::NoLogins),
         Code::NotFound if has("lease") => Kind::Answer(Answer::LeaseNotFound),
         Code::OutOfRange if has("compacted") => Kind::Answer(Answer::Compacted),
@@ -192,8 +190,6 @@ impl From<Failed> for KvError {
                 let (endpoint, detail) = (failure.member.to_string(), failure.detail);
                 match answer {
                     Answer::Denied => Self::Denied { endpoint, detail },
-                    // Keys and values are within the limit; a long prefix of the keys may be too much.
-                    Answer::TooLarge => Self::TooLarge { bytes: MAX_TXN_BYTES, limit: MAX_TXN_BYTES },
                     Answer::NoSpace => Self::Refused { endpoint, detail, disk_full: true },
                     Answer::LeaseNotFound | Answer::Compacted | Answer::NoLogins | Answer::Other => {
                         Self::Refused { endpoint, detail, disk_full: false }

@@ -19,7 +19,7 @@ const DEFAULT_PORT: u16 = 2379;
 pub struct EtcdSettings {
     /// The members, `host:port` with or without scheme; in a file also as one text with commas. Any
     /// of them will do: calls go to one until it fails, then to the next.
-    #[serde(deserialize_with = "list_or_text")]
+    #[serde(with = "list_as_text")]
     pub endpoints: Vec<String>,
     /// How long a call may take, all tries together. Longer than an election of etcd's own (some
     /// seconds) and shorter than who waits for the answer is ready to wait. Bare numbers: milliseconds.
@@ -113,8 +113,7 @@ pub struct EtcdAuth {
     pub enabled: bool,
     /// The user.
     pub user_name: String,
-    /// The password.
-    #[serde(skip_serializing)]
+    /// The password. Written out in the clear by serde: who shows settings must hide it.
     pub password: String,
 }
 
@@ -127,21 +126,29 @@ impl fmt::Debug for EtcdAuth {
     }
 }
 
-fn list_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+/// Written as one text with commas; read also from a list.
+mod list_as_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Endpoints {
         Text(String),
         List(Vec<String>),
     }
-    let split = |text: String| {
-        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
-        parts.map(str::to_owned).collect()
-    };
-    Ok(match Endpoints::deserialize(deserializer)? {
-        Endpoints::Text(text) => split(text),
-        Endpoints::List(list) => list.into_iter().flat_map(|text| split(text).into_iter()).collect(),
-    })
+
+    pub(super) fn serialize<S: Serializer>(list: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&list.join(","))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+        let texts = match Endpoints::deserialize(deserializer)? {
+            Endpoints::Text(text) => vec![text],
+            Endpoints::List(list) => list,
+        };
+        let parts = texts.iter().flat_map(|text| text.split(',')).map(str::trim);
+        Ok(parts.filter(|part| !part.is_empty()).map(str::to_owned).collect())
+    }
 }
 
 /// Where a member listens.
@@ -225,7 +232,9 @@ mod tests {
         assert_eq!(settings.ssl.tls_min_version, TlsVersion::V13);
         assert_eq!(settings.ssl.tls_ca_cert, PathBuf::from("/ca.pem"));
         assert!(!format!("{settings:?}").contains("secret"));
-        assert!(!serde_json::to_string(&settings).unwrap().contains("secret"));
+        let written = serde_json::to_value(&settings).unwrap();
+        assert_eq!(written["endpoints"], "a:1,http://[::1]:2/,c");
+        assert_eq!(serde_json::from_value::<EtcdSettings>(written).unwrap(), settings);
         assert_eq!(parse(r#"{"endpoints": ["a:1", "b:2"]}"#).endpoints, ["a:1", "b:2"]);
         assert_eq!(parse("{}"), EtcdSettings::default());
     }

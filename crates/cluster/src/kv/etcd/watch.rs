@@ -44,7 +44,7 @@ pub(super) async fn start(
     let mut follower = Follower {
         range: keys.range(prefix),
         keys,
-        position: (from.0 - 1).max(0),
+        position: from.0.saturating_sub(1).max(0),
         ready: VecDeque::new(),
         feed: None,
         inquiry: None,
