@@ -283,6 +283,60 @@ async fn a_store_that_stays_away_poisons_the_log() {
     assert_eq!(log.last_lsn(), Lsn(1));
 }
 
+/// The old leader does not know that it is deposed, and fills slots faster than one at a time can be fenced.
+#[tokio::test(start_paused = true)]
+async fn a_writer_at_full_speed_is_overtaken() {
+    for seed in 0..20 {
+        let world = InBucket::new(Faults { latency: 5..25, ..Faults::NONE }, one_record_each(), seed << 32);
+        let old = world.open(1).await.unwrap();
+        let keep_writing = async {
+            let mut acknowledged = 0;
+            loop {
+                let appends = (0..64).map(|_| old.append(vec![Record::from("old")]));
+                let Ok(appends) = appends.collect::<Result<Vec<_>, _>>() else { return acknowledged };
+                for append in appends {
+                    match append.await {
+                        Ok(_) => acknowledged += 1,
+                        Err(error) => assert!(error.is_fenced(), "{error}"),
+                    }
+                }
+            }
+        };
+        let take_over = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            let began = Instant::now();
+            let new = world.open(2).await.unwrap();
+            (new, began.elapsed())
+        };
+        let (acknowledged, (new, elapsed)) = tokio::join!(keep_writing, take_over);
+        assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+        let seen = payloads(&*new).await.unwrap().len();
+        assert!(seen >= acknowledged && acknowledged > 0, "{acknowledged} acknowledged, {seen} seen");
+        append(&*new, "new").await;
+    }
+}
+
+/// Whoever opens last may append; a log opened by many at once is still one log.
+#[tokio::test(start_paused = true)]
+async fn many_who_open_at_once_leave_one_writer() {
+    for seed in 0..50 {
+        let faults = Faults { latency: 1..60, fail: 0.05, lose: 0.05, late: 0.05 };
+        let world = InBucket::new(faults, one_record_each(), seed << 32);
+        let logs = join_all((0..6).map(|_| world.open(1))).await;
+        let ends = logs.iter().map(async |log| {
+            let log = log.as_ref().unwrap();
+            log.append(vec![Record::from("mine")]).unwrap().await
+        });
+        let ends = join_all(ends).await;
+        let acknowledged = ends.iter().filter(|end| end.is_ok()).count();
+        for end in ends {
+            assert!(end.as_ref().err().is_none_or(WalError::is_fenced), "{end:?}");
+        }
+        assert_eq!(acknowledged, 1);
+        assert_eq!(recover(&world).await.unwrap(), ["mine"]);
+    }
+}
+
 #[tokio::test]
 async fn names_of_other_objects_do_no_harm() {
     let directory = tempfile::tempdir().unwrap();

@@ -366,6 +366,22 @@ mod tests {
         assert_eq!(lines, golden);
     }
 
+    /// Objects of every released version must be readable for ever.
+    #[test]
+    fn golden_objects_are_read() {
+        let bytes = |line: &str| -> Bytes {
+            let digits: Vec<u8> = line.chars().map(|digit| digit.to_digit(16).unwrap() as u8).collect();
+            digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect::<Vec<_>>().into()
+        };
+        let objects: Vec<_> = include_str!("../../tests/golden/object-v1.hex").lines().map(bytes).collect();
+        let (span, read) = entries(SHARD, SLOT, &objects[0]).unwrap();
+        assert_eq!((span.first, read.len()), (Lsn(42), 2));
+        let fence = Header::decode(SHARD, Slot { sequence: 6, ..SLOT }, &objects[1]).unwrap();
+        let successor = Term { epoch: Epoch(8), writer: 0xbeef };
+        assert_eq!((fence.settled, fence.content), (6, Content::Fence { successor }));
+        assert_eq!(Start::decode(SHARD, Lsn(42), &objects[2]).unwrap(), start());
+    }
+
     #[test]
     fn objects_round_trip() {
         let (span, read) = entries(SHARD, SLOT, &object()).unwrap();
