@@ -54,12 +54,11 @@ fn asked(
 }
 
 fn is_held(metadata: &Metadata, collection: CollectionId, segment: SegmentId) -> bool {
-    metadata.held.iter().any(|((_, of), held)| *of == collection && held.segments.contains_key(&segment))
+    metadata.held_of(collection).any(|(_, held)| held.segments.contains_key(&segment))
 }
 
 fn failure(metadata: &Metadata, collection: CollectionId) -> Option<String> {
-    let mut held = metadata.held.iter().filter(|((_, of), _)| *of == collection);
-    held.find_map(|((node, _), held)| {
+    metadata.held_of(collection).find_map(|(node, held)| {
         let (segment, reason) = held.failures.first_key_value()?;
         Some(format!("segment {segment} not loaded on node {node}: {reason}"))
     })

@@ -1,6 +1,7 @@
 //! The metastore's records in memory, typed: what a watch applies to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use redkite_types::{CollectionId, DatabaseId, NodeId, Revision, SegmentId, ShardId, TaskId};
@@ -148,10 +149,35 @@ impl Metadata {
             .map(|((_, name), entry)| (name.as_str(), &*entry.record))
     }
 
+    /// What nodes should hold of a collection.
+    pub fn holds_of(&self, collection: CollectionId) -> impl Iterator<Item = (NodeId, &Entry<HoldRecord>)> {
+        by_node(&self.holds, collection)
+    }
+
+    /// What nodes do hold of a collection.
+    pub fn held_of(&self, collection: CollectionId) -> impl Iterator<Item = (NodeId, &Entry<HeldRecord>)> {
+        by_node(&self.held, collection)
+    }
+
     /// The segments of a collection, in any state.
     pub fn segments_of(&self, collection: CollectionId) -> impl Iterator<Item = &Entry<SegmentRecord>> {
         self.segments
             .range((collection, SegmentId(i64::MIN))..=(collection, SegmentId(i64::MAX)))
             .map(|(_, entry)| entry)
     }
+}
+
+/// The records of a collection. Skips from node to node: there are few nodes and many collections.
+fn by_node<R>(
+    records: &BTreeMap<(NodeId, CollectionId), R>,
+    collection: CollectionId,
+) -> impl Iterator<Item = (NodeId, &R)> {
+    let node_of = |entry: (&(NodeId, CollectionId), &R)| entry.0.0;
+    let first = records.first_key_value().map(node_of);
+    let next = move |node: &NodeId| {
+        let after = (Excluded((*node, CollectionId(i64::MAX))), Unbounded);
+        records.range(after).next().map(node_of)
+    };
+    let nodes = std::iter::successors(first, next);
+    nodes.filter_map(move |node| Some((node, records.get(&(node, collection))?)))
 }

@@ -181,7 +181,9 @@ async fn changed(lease: Option<&mut watch::Receiver<Option<LeaseId>>>) {
 /// The segments this node should hold.
 pub(crate) fn wanted(environment: &Environment) -> BTreeMap<SegmentId, CollectionId> {
     environment.view.read(|metadata| {
-        let mine = metadata.holds.iter().filter(|((node, _), _)| *node == environment.node);
+        let first = (environment.node, CollectionId(i64::MIN));
+        let last = (environment.node, CollectionId(i64::MAX));
+        let mine = metadata.holds.range(first..=last);
         mine.flat_map(|((_, collection), hold)| hold.segments.iter().map(|segment| (*segment, *collection)))
             .collect()
     })

@@ -112,7 +112,8 @@ impl From<Error> for ServiceError {
 /// What a caller is told of a failed log.
 pub(crate) fn of_log(error: &WalError) -> ServiceError {
     match error {
-        WalError::Io { source, .. } if disk_full(source) => {
+        // Who is told of a full disk may rely on that nothing was written.
+        WalError::Io { source, maybe_applied: false, .. } if disk_full(source) => {
             ServiceError::DiskFull { reason: error.to_string() }
         }
         WalError::Fenced { .. } => ServiceError::Fenced { what: error.to_string() },

@@ -61,6 +61,6 @@ pub(crate) fn is_quiet(metadata: &Metadata, collection: CollectionId) -> bool {
         && metadata.shards.range(shards.clone()).next().is_none()
         && metadata.checkpoints.range(shards).next().is_none()
         && metadata.views.range(views).next().is_none()
-        && !metadata.holds.keys().any(|(_, of)| *of == collection)
+        && metadata.holds_of(collection).next().is_none()
         && !metadata.tasks.values().any(|task| collection_of(task) == collection)
 }

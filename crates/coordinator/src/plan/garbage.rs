@@ -32,7 +32,7 @@ pub(crate) fn segments(metadata: &Metadata, before: Timestamp) -> Vec<(Collectio
 }
 
 fn held_or_worked_on(metadata: &Metadata, collection: CollectionId) -> BTreeSet<SegmentId> {
-    let held = metadata.held.iter().filter(|((_, of), _)| *of == collection);
+    let held = metadata.held_of(collection);
     let mut ids: BTreeSet<_> = held.flat_map(|(_, held)| held.segments.keys().copied()).collect();
     for task in metadata.tasks.values() {
         match &task.kind {

@@ -41,8 +41,8 @@ fn tear_down(metadata: &Metadata, collection: CollectionId) -> Vec<Step> {
         return withdrawn;
     }
     let mut steps = Steps::new("holds released");
-    for key in metadata.holds.keys().filter(|(_, of)| *of == collection) {
-        steps.next().delete::<HoldRecord>(key);
+    for (node, _) in metadata.holds_of(collection) {
+        steps.next().delete::<HoldRecord>(&(node, collection));
     }
     steps.finish()
 }
@@ -269,8 +269,9 @@ fn holds(metadata: &Metadata, record: &Entry<CollectionRecord>, target: &Target<
         }
     }
     let mut steps = Steps::new("holds");
-    for (key, hold) in metadata.holds.iter().filter(|((_, of), _)| *of == record.id) {
-        match wanted.remove(&key.0) {
+    for (node, hold) in metadata.holds_of(record.id) {
+        let key = &(node, record.id);
+        match wanted.remove(&node) {
             Some(segments) if segments == hold.segments => {}
             Some(segments) => {
                 steps.next().replace(key, Some(hold), &HoldRecord { segments });
@@ -335,7 +336,7 @@ pub(crate) fn views_of(metadata: &Metadata, collection: CollectionId) -> BTreeSe
 
 /// The segments of a collection that are to be held or that a view names.
 pub(crate) fn placed(metadata: &Metadata, collection: CollectionId) -> BTreeSet<SegmentId> {
-    let holds = metadata.holds.iter().filter(|((_, of), _)| *of == collection);
+    let holds = metadata.holds_of(collection);
     let mut placed = views_of(metadata, collection);
     placed.extend(holds.flat_map(|(_, hold)| hold.segments.iter().copied()));
     placed

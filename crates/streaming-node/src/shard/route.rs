@@ -5,7 +5,6 @@
 //! beginning to end: each row is then served exactly once, by the leader or by one query node.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use redkite_catalog::{
@@ -132,26 +131,10 @@ impl Planner<'_> {
     }
 }
 
-/// The nodes with a `hold` or `held` record of a collection. Skips from node to node: there are few nodes
-/// and many collections.
+/// The nodes with a `hold` or `held` record of a collection.
 fn holders(metadata: &Metadata, collection: CollectionId) -> BTreeSet<NodeId> {
-    let mut holders = BTreeSet::new();
-    let last = CollectionId(i64::MAX);
-    let mut next = metadata.holds.keys().next();
-    while let Some((node, _)) = next {
-        if metadata.holds.contains_key(&(*node, collection)) {
-            holders.insert(*node);
-        }
-        next = metadata.holds.range((Excluded((*node, last)), Unbounded)).next().map(|(key, _)| key);
-    }
-    let mut next = metadata.held.keys().next();
-    while let Some((node, _)) = next {
-        if metadata.held.contains_key(&(*node, collection)) {
-            holders.insert(*node);
-        }
-        next = metadata.held.range((Excluded((*node, last)), Unbounded)).next().map(|(key, _)| key);
-    }
-    holders
+    let holds = metadata.holds_of(collection).map(|(node, _)| node);
+    holds.chain(metadata.held_of(collection).map(|(node, _)| node)).collect()
 }
 
 /// A route nobody has looked up yet.
