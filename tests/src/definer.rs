@@ -80,9 +80,30 @@ impl Definer {
             match error.downcast_ref() {
                 Some(CallError::Lost(_)) => return Ok(Stopped::ServerGone),
                 Some(CallError::Refused { .. }) if self.tolerant && success.1.elapsed() < PATIENCE => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    match self.recover(&mut client).await {
+                        Err(CallError::Lost(_)) => return Ok(Stopped::ServerGone),
+                        recovered => recovered?,
+                    }
                 }
                 _ => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until commands are taken: only then is it settled what became of a failed one.
+    async fn recover(&self, client: &mut Client) -> Result<(), CallError> {
+        let name = format!("probe_{}", self.prefix);
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            let outcome = match client.create_collection(&name, 1).await {
+                Ok(_) => client.drop_collection(&name).await.map(drop),
+                refused => refused.map(drop),
+            };
+            match outcome {
+                Err(CallError::Refused { .. }) if Instant::now() < patience => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                outcome => return outcome,
             }
         }
     }
