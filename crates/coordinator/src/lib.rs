@@ -28,7 +28,7 @@ pub mod writer;
 
 pub use data::{DataCoordinator, DataSettings};
 pub use environment::{Environment, IdPool, Ids};
-pub use nodes::{LiveNodes, StaticNodes};
+pub use nodes::{LiveNode, LiveNodes, NodeSet, RoleNodes, StaticNodes};
 pub use query::{QueryCoordinator, QuerySettings};
 pub use root::{RootCoordinator, RootSettings};
 pub use step::Step;

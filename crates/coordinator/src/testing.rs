@@ -22,7 +22,7 @@ use redkite_types::{
 use tokio::sync::watch;
 
 use crate::environment::{Environment, Ids};
-use crate::nodes::{NodeSet, StaticNodes};
+use crate::nodes::{NodeSet, RoleNodes, StaticNodes};
 use crate::step::Step;
 use crate::writer::{MetaWriter, WriteError};
 
@@ -303,7 +303,7 @@ impl World {
     }
 
     pub(crate) fn set_nodes(&self, streaming: &[i64], query: &[i64], data: &[i64]) {
-        let ids = |nodes: &[i64]| nodes.iter().map(|node| NodeId(*node)).collect();
+        let ids = |nodes: &[i64]| nodes.iter().map(|node| NodeId(*node)).collect::<RoleNodes>();
         self.nodes.set(NodeSet { streaming: ids(streaming), query: ids(query), data: ids(data) });
     }
 }

@@ -176,7 +176,7 @@ impl DataDriver {
         }
         let slots = self.settings.tasks_per_node.max(1);
         // A task needs an id for itself and perhaps one for its segment.
-        if self.ids.left() < 2 * slots * nodes.data.len() {
+        if self.ids.left() < 2 * slots * nodes.data.open().len() {
             self.ids = IdPool::new(self.environment.ids.reserve(IDS_AT_ONCE).await?, IDS_AT_ONCE);
         }
         let now = self.environment.clock.tick();

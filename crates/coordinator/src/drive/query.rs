@@ -35,7 +35,7 @@ impl Driver for QueryDriver {
     async fn round(&mut self, dirty: &BTreeSet<CollectionId>) -> Result<(), WriteError> {
         let nodes = self.environment.nodes.watch().borrow().clone();
         for collection in dirty {
-            let plan = |metadata: &_| serving::plan(metadata, *collection, &nodes.query);
+            let plan = |metadata: &_| serving::plan(metadata, *collection, &nodes.query.open());
             settle(&self.environment, *collection, plan).await?;
         }
         self.report_failures();

@@ -1,30 +1,30 @@
 //! What does a finished task change, and which tasks are pointless?
 
-use std::collections::BTreeSet;
-
 use redkite_catalog::{
     DeletesFile, Entry, Metadata, SegmentIndexFile, SegmentRecord, SegmentState, TaskKind, TaskOutcome,
     TaskRecord, TaskResult,
 };
-use redkite_types::{CollectionId, IndexId, NodeId, SegmentId, TaskId, Timestamp};
+use redkite_types::{CollectionId, IndexId, SegmentId, TaskId, Timestamp};
 use tracing::warn;
 
 use super::busy::collection_of;
 use super::switch::give_up;
+use crate::nodes::RoleNodes;
 use crate::step::{Step, Steps};
 
-/// Applies the results of a collection's tasks, and withdraws tasks that nobody can or need do.
+/// Applies the results of a collection's tasks, and withdraws tasks that nobody can or need do: what a dead or
+/// stopping node was to do is then given to another.
 pub(crate) fn plan(
     metadata: &Metadata,
     collection: CollectionId,
-    live: &BTreeSet<NodeId>,
+    nodes: &RoleNodes,
     now: Timestamp,
 ) -> Vec<Step> {
     let mut all = Vec::new();
     for (id, task) in metadata.tasks.iter().filter(|(_, task)| collection_of(task) == collection) {
         match metadata.results.get(id) {
             Some(result) => all.extend(apply(metadata, task, &result.outcome, now)),
-            None if !live.contains(&task.node) || is_pointless(metadata, &task.kind) => {
+            None if !nodes.is_open(task.node) || is_pointless(metadata, &task.kind) => {
                 let mut step = Step::new("task withdrawn");
                 step.relies_on(id, Some(task)).relies_on::<TaskResult>(id, None).delete::<TaskRecord>(id);
                 all.push(step);

@@ -1,15 +1,17 @@
 //! Which streaming node should lead which shard?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use redkite_catalog::{Metadata, ShardAssignment};
 use redkite_types::{CollectionId, Epoch, NodeId};
 
+use crate::nodes::RoleNodes;
 use crate::step::{Step, Steps};
 
-/// Gives every shard without a living leader to the streaming node with the fewest shards. A new
-/// assignment has the next epoch, which fences the leader before it.
-pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, live: &BTreeSet<NodeId>) -> Vec<Step> {
+/// Gives every shard whose leader is dead or stopping to the streaming node with the fewest shards. A new
+/// assignment has the next epoch, which fences the leader before it. While no node is open, a stopping
+/// leader goes on.
+pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, nodes: &RoleNodes) -> Vec<Step> {
     let Some(record) = metadata.collections.get(&collection) else {
         return Vec::new();
     };
@@ -17,10 +19,10 @@ pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, live: &BTreeSe
     let mut counts = None;
     for shard in record.shard_ids() {
         let present = metadata.assignments.get(&shard);
-        if present.is_some_and(|assignment| live.contains(&assignment.node)) {
+        if present.is_some_and(|assignment| nodes.is_open(assignment.node)) {
             continue;
         }
-        let counts = counts.get_or_insert_with(|| shards_of(metadata, live));
+        let counts = counts.get_or_insert_with(|| shards_of(metadata, nodes));
         let Some(node) = least(counts) else {
             break;
         };
@@ -36,9 +38,9 @@ pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, live: &BTreeSe
     steps.finish()
 }
 
-fn shards_of(metadata: &Metadata, live: &BTreeSet<NodeId>) -> BTreeMap<NodeId, usize> {
-    let mut counts: BTreeMap<_, _> = live.iter().map(|node| (*node, 0)).collect();
-    if live.len() > 1 {
+fn shards_of(metadata: &Metadata, nodes: &RoleNodes) -> BTreeMap<NodeId, usize> {
+    let mut counts: BTreeMap<_, _> = nodes.open().into_iter().map(|node| (node, 0)).collect();
+    if counts.len() > 1 {
         for assignment in metadata.assignments.values() {
             counts.entry(assignment.node).and_modify(|count| *count += 1);
         }

@@ -15,6 +15,7 @@ use super::deltas::{self, Fold};
 use super::index_files;
 use crate::data::{DataSettings, Merges};
 use crate::environment::IdPool;
+use crate::nodes::RoleNodes;
 use crate::step::Step;
 
 /// One useful piece of work.
@@ -145,12 +146,12 @@ fn benefit_of_index(metadata: &Metadata, segment: &SegmentRecord, index: &IndexR
 pub(crate) fn schedule(
     metadata: &Metadata,
     backlog: &BTreeMap<CollectionId, Vec<Work>>,
-    live: &BTreeSet<NodeId>,
+    nodes: &RoleNodes,
     slots: usize,
     ids: &mut IdPool,
     now: Timestamp,
 ) -> Vec<(CollectionId, Step)> {
-    let mut free: BTreeMap<NodeId, usize> = live.iter().map(|node| (*node, 0)).collect();
+    let mut free: BTreeMap<NodeId, usize> = nodes.open().into_iter().map(|node| (node, 0)).collect();
     for (node, count) in load_of_nodes(metadata) {
         free.entry(node).and_modify(|used| *used = count);
     }

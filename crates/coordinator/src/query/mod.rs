@@ -94,7 +94,7 @@ impl QueryCoord for QueryCoordinator {
         scope: LoadScope,
         replicas: u32,
     ) -> Result<DdlAck> {
-        let nodes = self.environment.nodes.watch().borrow().query.len();
+        let nodes = self.environment.nodes.watch().borrow().query.open().len();
         self.commands.execute(id, 0, |draft| load::plan(draft, collection, &scope, replicas, nodes)).await
     }
 

@@ -11,6 +11,7 @@ use redkite_types::{Epoch, Metric, NodeId, PartitionId, SegmentId, TaskId, Times
 
 use crate::data::{CompactionSettings, DataSettings, Merges};
 use crate::environment::IdPool;
+use crate::nodes::{LiveNode, RoleNodes};
 use crate::plan::busy::Busy;
 use crate::plan::work::{self, Avoid};
 use crate::plan::{compaction, deltas, index_files, serving, shards};
@@ -184,22 +185,29 @@ fn exact_scans_count_as_built() {
 }
 
 #[test]
-fn shards_move_off_dead_nodes_with_the_next_epoch() {
+fn shards_move_off_dead_and_stopping_nodes_with_the_next_epoch() {
     let mut records = Records::default();
     records.put(&COLLECTION, &collection(4, &[0]));
-    let two = BTreeSet::from([NodeId(1), NodeId(2)]);
+    let two: RoleNodes = [1, 2].map(NodeId).into_iter().collect();
     assert!(records.apply_all(&shards::plan(&records.metadata, COLLECTION, &two)));
     let on = |records: &Records, node| {
         records.metadata.assignments.values().filter(|assignment| assignment.node == NodeId(node)).count()
     };
     assert_eq!((on(&records, 1), on(&records, 2)), (2, 2));
     assert!(shards::plan(&records.metadata, COLLECTION, &two).is_empty());
-    let one = BTreeSet::from([NodeId(2)]);
+    let one: RoleNodes = [NodeId(2)].into_iter().collect();
     assert!(records.apply_all(&shards::plan(&records.metadata, COLLECTION, &one)));
     assert_eq!(on(&records, 2), 4);
     let moved = records.metadata.assignments.values().filter(|assignment| assignment.epoch == Epoch(2));
     assert_eq!(moved.count(), 2);
-    assert!(shards::plan(&records.metadata, COLLECTION, &BTreeSet::new()).is_empty(), "nowhere to go");
+    assert!(shards::plan(&records.metadata, COLLECTION, &RoleNodes::default()).is_empty(), "nowhere to go");
+    let leaving = LiveNode { stopping: true, ..LiveNode::default() };
+    let alone: RoleNodes = [(NodeId(2), leaving.clone())].into_iter().collect();
+    assert!(shards::plan(&records.metadata, COLLECTION, &alone).is_empty(), "it goes on while it can");
+    let relieved = [(NodeId(2), leaving), (NodeId(3), LiveNode::default())].into_iter().collect();
+    assert!(records.apply_all(&shards::plan(&records.metadata, COLLECTION, &relieved)));
+    assert_eq!(on(&records, 3), 4);
+    assert!(shards::plan(&records.metadata, COLLECTION, &relieved).is_empty());
 }
 
 #[test]
@@ -290,7 +298,7 @@ fn work_is_spread_over_free_slots_and_kinds() {
     );
     assert_eq!(wanted.len(), 9, "eight indexes and a merge");
     let backlog = [(COLLECTION, wanted)].into();
-    let live = BTreeSet::from([NodeId(1), NodeId(2)]);
+    let live: RoleNodes = [1, 2].map(NodeId).into_iter().collect();
     let mut ids = IdPool::new(1000, 100);
     let mut give = |records: &mut Records| {
         let chosen = work::schedule(&records.metadata, &backlog, &live, 2, &mut ids, Timestamp(1));
@@ -302,8 +310,8 @@ fn work_is_spread_over_free_slots_and_kinds() {
     assert_eq!(give(&mut records), 4);
     assert_eq!(give(&mut records), 0, "no slot is left");
     let tasks: Vec<_> = records.metadata.tasks.values().collect();
-    for node in &live {
-        assert_eq!(tasks.iter().filter(|task| task.node == *node).count(), 2);
+    for node in live.open() {
+        assert_eq!(tasks.iter().filter(|task| task.node == node).count(), 2);
     }
     let merges = tasks.iter().filter(|task| matches!(task.kind, TaskKind::Compact { .. }));
     assert_eq!(merges.count(), 1, "the merge is not kept waiting by the indexes");

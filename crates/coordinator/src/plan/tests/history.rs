@@ -15,7 +15,7 @@ use super::invariants;
 use crate::data::{DataSettings, Merges};
 use crate::drive::data;
 use crate::environment::IdPool;
-use crate::nodes::NodeSet;
+use crate::nodes::{NodeSet, RoleNodes};
 use crate::plan::work::{self, Avoid};
 use crate::plan::{garbage, results, serving};
 use crate::step::Step;
@@ -216,7 +216,7 @@ impl World {
     }
 
     fn query_steps(&self) -> Vec<Step> {
-        serving::plan(&self.records.metadata, COLLECTION, &self.nodes.query)
+        serving::plan(&self.records.metadata, COLLECTION, &self.nodes.query.open())
     }
 
     /// Gives out tasks; whether there were any.
@@ -298,7 +298,7 @@ impl World {
 
     /// What a query node does, wholly or for one segment only.
     fn converge(&mut self, node: NodeId, part: bool) {
-        if !self.nodes.query.contains(&node) {
+        if !self.nodes.query.is_alive(node) {
             self.records.delete::<HeldRecord>(&(node, COLLECTION));
             return;
         }
@@ -436,7 +436,7 @@ impl World {
 }
 
 fn nodes(two: bool) -> NodeSet {
-    let nodes: BTreeSet<_> = if two { [1, 2].map(NodeId).into() } else { [1].map(NodeId).into() };
+    let nodes: RoleNodes = (1..=if two { 2 } else { 1 }).map(NodeId).collect();
     NodeSet { streaming: nodes.clone(), query: nodes.clone(), data: nodes }
 }
 
