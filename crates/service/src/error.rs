@@ -78,6 +78,9 @@ pub enum Error {
     NotReady { role: String, node: i64, state: String },
     #[error("service unavailable: {reason}")]
     Unavailable { reason: String },
+    /// The call was sent; its answer never came.
+    #[error("service unavailable: connection lost: {what}")]
+    ConnectionLost { what: String },
     #[error("service internal error: {reason}")]
     Internal { reason: String },
     #[error("service unimplemented: {what}")]
@@ -182,7 +185,9 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Self::NotReady { .. } => Code::ServiceNotReady,
-            Self::Unavailable { .. } | Self::Fenced { .. } => Code::ServiceUnavailable,
+            Self::Unavailable { .. } | Self::ConnectionLost { .. } | Self::Fenced { .. } => {
+                Code::ServiceUnavailable
+            }
             Self::Internal { .. } => Code::Internal,
             Self::Unimplemented { .. } => Code::Unimplemented,
             Self::DiskFull { .. } => Code::DiskLimitExceeded,
@@ -232,7 +237,7 @@ impl Error {
             | Self::CollectionNotFullyLoaded { .. }
             | Self::NodeNotFound { .. }
             | Self::Fenced { .. } => Retry::Yes,
-            Self::Timeout { .. } => Retry::MaybeApplied,
+            Self::ConnectionLost { .. } | Self::Timeout { .. } => Retry::MaybeApplied,
             Self::Internal { .. }
             | Self::Unimplemented { .. }
             | Self::DiskFull { .. }

@@ -27,6 +27,7 @@ pub struct VectorQueries {
     /// Elements of one vector.
     pub dim: usize,
     /// `nq × dim` elements.
+    #[serde(with = "redkite_types::bulk")]
     pub values: Vec<f32>,
 }
 

@@ -2,11 +2,32 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bulk;
+
 /// One bit per row. Bits past `len` are always zero.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Words")]
 pub struct Bitmap {
+    #[serde(with = "bulk")]
     words: Vec<u64>,
     len: usize,
+}
+
+/// A [`Bitmap`] as it was received.
+#[derive(Deserialize)]
+struct Words {
+    #[serde(with = "bulk")]
+    words: Vec<u64>,
+    len: usize,
+}
+
+impl TryFrom<Words> for Bitmap {
+    type Error = &'static str;
+
+    fn try_from(Words { words, len }: Words) -> Result<Self, Self::Error> {
+        let fits = words.len() == len.div_ceil(64);
+        if fits { Ok(Self::from_words(words, len)) } else { Err("bitmap of another length") }
+    }
 }
 
 impl Bitmap {

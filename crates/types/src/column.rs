@@ -7,14 +7,35 @@
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bitmap, DataType, FieldId, PrimaryKeys, Value};
+use crate::{Bitmap, DataType, FieldId, PrimaryKeys, Value, bulk};
 
 /// Byte strings back to back, with their ends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "VarParts")]
 pub struct VarColumn {
     /// `len + 1` offsets into `bytes`; the first is 0.
+    #[serde(with = "bulk")]
     offsets: Vec<u64>,
+    #[serde(with = "bulk")]
     bytes: Vec<u8>,
+}
+
+/// A [`VarColumn`] as it was received.
+#[derive(Deserialize)]
+struct VarParts {
+    #[serde(with = "bulk")]
+    offsets: Vec<u64>,
+    #[serde(with = "bulk")]
+    bytes: Vec<u8>,
+}
+
+impl TryFrom<VarParts> for VarColumn {
+    type Error = &'static str;
+
+    fn try_from(VarParts { offsets, bytes }: VarParts) -> Result<Self, Self::Error> {
+        let ends = (offsets.first(), offsets.last()) == (Some(&0), Some(&(bytes.len() as u64)));
+        if ends && offsets.is_sorted() { Ok(Self { offsets, bytes }) } else { Err("offsets without order") }
+    }
 }
 
 impl Default for VarColumn {
@@ -141,20 +162,26 @@ impl<'a> VarView<'a> {
 }
 
 macro_rules! data_types {
-    ($( $variant:ident : $owned:ty => $view:ty ),* $(,)? ; $( $vector:ident : $element:ty ),* $(,)?) => {
+    (
+        numbers { $( $number:ident($scalar:ty), )* }
+        texts { $( $text:ident, )* }
+        vectors { $( $vector:ident($element:ty), )* }
+    ) => {
         /// The values of a column, owned. Vectors are row-major, `dim` elements a row.
         #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
         #[allow(missing_docs, reason = "variants are named like the data types")]
         pub enum ColumnData {
-            $( $variant($owned), )*
-            $( $vector { dim: usize, values: Vec<$element> }, )*
+            $( $number(#[serde(with = "bulk")] Vec<$scalar>), )*
+            $( $text(VarColumn), )*
+            $( $vector { dim: usize, #[serde(with = "bulk")] values: Vec<$element> }, )*
         }
 
         /// The values of a column, borrowed. Vectors are row-major, `dim` elements a row.
         #[derive(Clone, Copy, Debug)]
         #[allow(missing_docs, reason = "variants are named like the data types")]
         pub enum DataView<'a> {
-            $( $variant($view), )*
+            $( $number(&'a [$scalar]), )*
+            $( $text(VarView<'a>), )*
             $( $vector { dim: usize, values: &'a [$element] }, )*
         }
 
@@ -163,7 +190,8 @@ macro_rules! data_types {
             #[must_use]
             pub fn data_type(&self) -> DataType {
                 match self {
-                    $( Self::$variant(_) => DataType::$variant, )*
+                    $( Self::$number(_) => DataType::$number, )*
+                    $( Self::$text(_) => DataType::$text, )*
                     $( Self::$vector { .. } => DataType::$vector, )*
                 }
             }
@@ -172,7 +200,8 @@ macro_rules! data_types {
             #[must_use]
             pub fn len(&self) -> usize {
                 match self {
-                    $( Self::$variant(values) => values.len(), )*
+                    $( Self::$number(values) => values.len(), )*
+                    $( Self::$text(values) => values.len(), )*
                     $( Self::$vector { dim, values } => values.len() / (*dim).max(1), )*
                 }
             }
@@ -183,7 +212,8 @@ macro_rules! data_types {
             /// If type or dimension differ: columns are matched by schema before.
             pub fn append_rows(&mut self, from: DataView<'_>, rows: impl IntoIterator<Item = usize>) {
                 match (self, from) {
-                    $( (Self::$variant(to), DataView::$variant(from)) => rows.into_iter().for_each(|row| to.append_row(from, row)), )*
+                    $( (Self::$number(to), DataView::$number(from)) => rows.into_iter().for_each(|row| to.push(from[row])), )*
+                    $( (Self::$text(to), DataView::$text(from)) => rows.into_iter().for_each(|row| to.push(from.get(row))), )*
                     $( (Self::$vector { dim, values }, DataView::$vector { dim: from_dim, values: from }) => {
                         assert_eq!(*dim, from_dim, "vectors of another dimension");
                         rows.into_iter().for_each(|row| values.extend_from_slice(&from[row * from_dim..(row + 1) * from_dim]));
@@ -198,7 +228,8 @@ macro_rules! data_types {
             #[must_use]
             pub fn data_type(&self) -> DataType {
                 match self {
-                    $( Self::$variant(_) => DataType::$variant, )*
+                    $( Self::$number(_) => DataType::$number, )*
+                    $( Self::$text(_) => DataType::$text, )*
                     $( Self::$vector { .. } => DataType::$vector, )*
                 }
             }
@@ -207,7 +238,8 @@ macro_rules! data_types {
             #[must_use]
             pub fn len(&self) -> usize {
                 match self {
-                    $( Self::$variant(values) => values.len(), )*
+                    $( Self::$number(values) => values.len(), )*
+                    $( Self::$text(values) => values.len(), )*
                     $( Self::$vector { dim, values } => values.len() / (*dim).max(1), )*
                 }
             }
@@ -216,34 +248,23 @@ macro_rules! data_types {
 }
 
 data_types! {
-    Bool: Vec<bool> => &'a [bool],
-    Int8: Vec<i8> => &'a [i8],
-    Int16: Vec<i16> => &'a [i16],
-    Int32: Vec<i32> => &'a [i32],
-    Int64: Vec<i64> => &'a [i64],
-    Float: Vec<f32> => &'a [f32],
-    Double: Vec<f64> => &'a [f64],
-    VarChar: VarColumn => VarView<'a>,
-    Json: VarColumn => VarView<'a>,
-    ;
-    FloatVector: f32,
-    Float16Vector: f16,
-    BFloat16Vector: bf16,
-}
-
-trait AppendRow<View> {
-    fn append_row(&mut self, from: View, row: usize);
-}
-
-impl<T: Copy> AppendRow<&[T]> for Vec<T> {
-    fn append_row(&mut self, from: &[T], row: usize) {
-        self.push(from[row]);
+    numbers {
+        Bool(bool),
+        Int8(i8),
+        Int16(i16),
+        Int32(i32),
+        Int64(i64),
+        Float(f32),
+        Double(f64),
     }
-}
-
-impl AppendRow<VarView<'_>> for VarColumn {
-    fn append_row(&mut self, from: VarView<'_>, row: usize) {
-        self.push(from.get(row));
+    texts {
+        VarChar,
+        Json,
+    }
+    vectors {
+        FloatVector(f32),
+        Float16Vector(f16),
+        BFloat16Vector(bf16),
     }
 }
 

@@ -4,6 +4,7 @@
 //! idea it belongs to; conversions from and to wire formats live beside those formats.
 
 pub mod bitmap;
+pub mod bulk;
 pub mod column;
 pub mod consistency;
 pub mod id;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::column::VarColumn;
-use crate::{ColumnData, DataType, DataView};
+use crate::{ColumnData, DataType, DataView, bulk};
 
 /// One primary key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ impl fmt::Display for PrimaryKey {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum PrimaryKeys {
     /// Of an Int64 field.
-    Int64(Vec<i64>),
+    Int64(#[serde(with = "bulk")] Vec<i64>),
     /// Of a VarChar field.
     VarChar(VarColumn),
 }

@@ -11,6 +11,7 @@ pub struct RetrievePart {
     /// Primary key of each row.
     pub ids: PrimaryKeys,
     /// When each row was written.
+    #[serde(with = "redkite_types::bulk")]
     pub timestamps: Vec<Timestamp>,
     /// Output fields of each row.
     pub columns: Vec<Column>,

@@ -16,12 +16,15 @@ pub struct SearchPart {
     /// Number of queries.
     pub nq: u32,
     /// Hits of each query; `nq` entries.
+    #[serde(with = "redkite_types::bulk")]
     pub topks: Vec<u32>,
     /// Primary key of each hit.
     pub ids: PrimaryKeys,
     /// Raw metric value of each hit.
+    #[serde(with = "redkite_types::bulk")]
     pub scores: Vec<f32>,
     /// When the row of each hit was written.
+    #[serde(with = "redkite_types::bulk")]
     pub timestamps: Vec<Timestamp>,
     /// Output fields of each hit.
     pub columns: Vec<Column>,
