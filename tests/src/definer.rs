@@ -29,6 +29,8 @@ enum Life {
     Complete,
     /// Its drop was not answered: it may be gone; if not, it is complete.
     Dropping,
+    /// The same, but it is not complete: it was looked at and found right before.
+    Discarding,
 }
 
 /// Creates, fills, indexes and drops collections, one at a time, two being left.
@@ -166,7 +168,7 @@ impl Definer {
         }
         for (name, life) in self.present.clone() {
             let exists = found.contains(&name);
-            let gone = matches!(life, Life::Creating | Life::Dropping);
+            let gone = matches!(life, Life::Creating | Life::Dropping | Life::Discarding);
             ensure!(exists || gone, "collection {name} is gone, it was {life:?}");
             if !exists {
                 self.present.retain(|(known, _)| *known != name);
@@ -182,6 +184,7 @@ impl Definer {
                     check_complete(client, &name).await?;
                     self.discard(client, &name).await?;
                 }
+                Life::Discarding => self.discard(client, &name).await?,
             }
         }
         Ok(())
@@ -211,7 +214,7 @@ impl Definer {
     }
 
     async fn discard(&mut self, client: &mut Client, name: &str) -> anyhow::Result<()> {
-        self.set(name, Life::Dropping);
+        self.set(name, Life::Discarding);
         client.drop_collection(name).await.context("drop a half made collection")?;
         self.present.retain(|(known, _)| known != name);
         Ok(())
