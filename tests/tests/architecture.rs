@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["index", "wal"],
     &["query"],
     &["service"],
-    &["segment"],
+    &["segment", "rpc"],
     &["coordinator", "proxy", "streaming-node", "query-node", "data-node"],
     &["server"],
 ];

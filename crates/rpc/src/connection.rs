@@ -1,0 +1,149 @@
+//! One HTTP/2 connection to a process.
+//!
+//! It is made before anything is sent, and never makes itself again: so it is known of every failed
+//! call whether it may have reached the callee.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::Uri;
+use http::uri::PathAndQuery;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use redkite_runtime::Tasks;
+use redkite_service::Result as Answer;
+use tokio::net::TcpStream;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::client::Grpc;
+use tracing::debug;
+
+use crate::RpcSettings;
+use crate::call::{Method, Reply, Request};
+use crate::codec::{Calling, Measured};
+use crate::failure::Failure;
+
+/// HTTP/2 window of one call: writes and results are megabytes, and a window a round trip is slow.
+pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
+/// HTTP/2 window of one connection.
+pub(crate) const CONNECTION_WINDOW: u32 = 64 << 20;
+/// Largest HTTP/2 frame: large ones are moved in fewer steps.
+pub(crate) const FRAME: u32 = 1 << 20;
+/// What one call may have waiting to be sent.
+const SEND_BUFFER: usize = 4 << 20;
+
+/// A connection that was made; perhaps lost since. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection(SendRequest<Body>);
+
+/// The request was certainly not sent.
+#[derive(Debug, thiserror::Error)]
+#[error("not sent: {0}")]
+pub(crate) struct Unsent(#[source] hyper::Error);
+
+impl Connection {
+    /// Connects to `host:port`. The connection ends with `tasks`, or when nobody has it any more.
+    pub(crate) async fn make(address: &str, settings: &RpcSettings, tasks: &Tasks) -> io::Result<Self> {
+        let making = async {
+            let stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let (sender, connection) = Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .initial_stream_window_size(STREAM_WINDOW)
+                .initial_connection_window_size(CONNECTION_WINDOW)
+                .max_frame_size(FRAME)
+                .max_send_buf_size(SEND_BUFFER)
+                .keep_alive_interval(settings.ping_interval)
+                .keep_alive_timeout(settings.ping_timeout)
+                .keep_alive_while_idle(true)
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(io::Error::other)?;
+            tasks.spawn("rpc-connection", {
+                let address = address.to_owned();
+                move |stopping| async move {
+                    if let Some(Err(error)) = stopping.race(connection).await {
+                        debug!(address, %error, "connection lost");
+                    }
+                }
+            });
+            Ok(Self(sender))
+        };
+        match tokio::time::timeout(settings.connect_timeout, making).await {
+            Ok(made) => made,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// Calls and waits for the answer.
+    pub(crate) async fn call<Q: Request, A: Reply>(
+        &self,
+        method: &Method,
+        request: &Arc<Q>,
+        settings: &RpcSettings,
+    ) -> Result<Answer<A>, Failure> {
+        let limit = settings.max_message_bytes();
+        let request = Measured::new(request.clone());
+        if request.bytes > limit {
+            return Err(Failure::too_large(method, request.bytes, limit));
+        }
+        let mut grpc = Grpc::with_origin(self.clone(), Uri::from_static("http://redkite"))
+            .max_decoding_message_size(limit);
+        let mut request = tonic::Request::new(request);
+        if let Some(timeout) = method.timeout(settings) {
+            request.set_timeout(timeout);
+        }
+        let path = PathAndQuery::from_static(method.path);
+        let calling = async {
+            grpc.ready().await.map_err(Status::from_error)?;
+            grpc.unary(request, path, Calling::<Q, A>::default()).await
+        };
+        match calling.await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(Failure::of(method, &status)),
+        }
+    }
+
+    /// Whether it is known to be lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+impl tower::Service<http::Request<Body>> for Connection {
+    type Response = http::Response<Incoming>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.0.poll_ready(cx).map_err(|error| Unsent(error).into())
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let sending = self.0.try_send_request(request);
+        Box::pin(async move {
+            sending.await.map_err(|mut failed| match failed.take_message() {
+                Some(_) => Unsent(failed.into_error()).into(),
+                None if never_looked_at(failed.error()) => Unsent(failed.into_error()).into(),
+                None => failed.into_error().into(),
+            })
+        })
+    }
+}
+
+/// Whether the callee said that it has not begun with a request: it was stopping, or had too many.
+fn never_looked_at(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(|error| {
+        error.is_remote()
+            && match error.reason() {
+                Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
+                Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+                _ => false,
+            }
+    })
+}

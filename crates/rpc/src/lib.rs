@@ -1,0 +1,38 @@
+//! How do roles in different processes call each other?
+//!
+//! The traits of `redkite-service` over gRPC: HTTP/2 with tonic, messages in MessagePack with named fields,
+//! so that nodes of neighbouring versions understand each other. [`serve`] offers a process's own
+//! services; [`Peers`] finds those of others, by their sessions and what the metastore assigns to
+//! them; [`Watchdog`] notices that one of them has died. `methods` lists the calls that exist.
+
+mod call;
+mod codec;
+mod connection;
+mod failure;
+mod link;
+mod methods;
+mod peers;
+mod serve;
+mod settings;
+mod watchdog;
+
+pub use peers::{Peers, PeersParts};
+pub use serve::{Services, serve};
+pub use settings::RpcSettings;
+pub use watchdog::Watchdog;
+
+/// Roles as their sessions name them.
+pub mod role {
+    /// Databases, collections, partitions, aliases.
+    pub const ROOT_COORD: &str = "rootcoord";
+    /// Indexes, compaction, the life of segments, who leads shards.
+    pub const DATA_COORD: &str = "datacoord";
+    /// What is loaded, and where.
+    pub const QUERY_COORD: &str = "querycoord";
+    /// Leaders of shards.
+    pub const STREAMING_NODE: &str = "streamingnode";
+    /// Holders of sealed segments.
+    pub const QUERY_NODE: &str = "querynode";
+    /// Background work.
+    pub const DATA_NODE: &str = "datanode";
+}

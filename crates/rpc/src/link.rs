@@ -1,0 +1,111 @@
+//! The connections to one process, and calls over them.
+//!
+//! A connection is made by the first call that finds none, and shared; calls take turns among a few.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use redkite_runtime::Tasks;
+use redkite_service::Result as Answer;
+use tokio_util::sync::CancellationToken;
+
+use crate::RpcSettings;
+use crate::call::{Method, Reply, Request};
+use crate::connection::Connection;
+use crate::failure::Failure;
+
+type Making = Shared<BoxFuture<'static, Result<Connection, Arc<std::io::Error>>>>;
+
+/// The way to one process.
+#[derive(Debug)]
+pub(crate) struct Link {
+    address: Arc<str>,
+    settings: Arc<RpcSettings>,
+    tasks: Tasks,
+    connections: Box<[Mutex<Option<Making>>]>,
+    turn: AtomicUsize,
+    gone: CancellationToken,
+}
+
+impl Link {
+    /// Not connected yet.
+    pub(crate) fn new(address: &str, settings: Arc<RpcSettings>, tasks: Tasks) -> Self {
+        let connections = (0..settings.connections.max(1)).map(|_| Mutex::default()).collect();
+        let (turn, gone) = (AtomicUsize::new(0), CancellationToken::new());
+        Self { address: address.into(), settings, tasks, connections, turn, gone }
+    }
+
+    /// Where it leads.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The process is gone: calls on their way fail, and new ones, too.
+    pub(crate) fn close(&self) {
+        self.gone.cancel();
+        self.connections.iter().for_each(|connection| drop(connection.lock().take()));
+    }
+
+    /// Calls and waits for the answer, as long as the method may take.
+    pub(crate) async fn call<Q: Request, A: Reply>(
+        &self,
+        method: &Method,
+        request: &Arc<Q>,
+    ) -> Result<Answer<A>, Failure> {
+        let calling = async {
+            match method.timeout(&self.settings) {
+                Some(timeout) => {
+                    let calling = tokio::time::timeout(timeout, self.send(method, request));
+                    calling.await.unwrap_or(Err(Failure::Late))
+                }
+                None => self.send(method, request).await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.gone.cancelled() => Err(Failure::Lost("the process is gone".to_owned())),
+            answer = calling => answer,
+        }
+    }
+
+    async fn send<Q: Request, A: Reply>(
+        &self,
+        method: &Method,
+        request: &Arc<Q>,
+    ) -> Result<Answer<A>, Failure> {
+        let (making, fresh) = self.connection();
+        match made(making).await?.call(method, request, &self.settings).await {
+            // Lost while nobody called: that says nothing about the process now.
+            Err(Failure::Unsent(_)) if !fresh => {
+                let (making, _) = self.connection();
+                made(making).await?.call(method, request, &self.settings).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// A connection whose turn it is, and whether it is being made just now.
+    fn connection(&self) -> (Making, bool) {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let mut slot = self.connections[turn].lock();
+        if let Some(making) = &*slot {
+            match making.peek() {
+                None => return (making.clone(), true),
+                Some(Ok(connection)) if !connection.is_lost() => return (making.clone(), false),
+                Some(_) => {}
+            }
+        }
+        let (address, settings, tasks) = (self.address.clone(), self.settings.clone(), self.tasks.clone());
+        let making = async move { Connection::make(&address, &settings, &tasks).await.map_err(Arc::new) };
+        let making = making.boxed().shared();
+        *slot = Some(making.clone());
+        (making, true)
+    }
+}
+
+async fn made(making: Making) -> Result<Connection, Failure> {
+    making.await.map_err(|error| Failure::Unsent(error.to_string()))
+}

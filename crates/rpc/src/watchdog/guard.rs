@@ -1,0 +1,171 @@
+//! One node is watched: connected, called, and buried when it is dead.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redkite_cluster::KvError;
+use redkite_cluster::sessions::Sessions;
+use redkite_runtime::{Backoff, Stopping};
+use redkite_service::{Error, Result};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
+
+use super::{Kennel, Registration};
+use crate::RpcSettings;
+use crate::call::{Caller, Client, Method, Reply, Request};
+use crate::connection::Connection;
+use crate::methods::Node;
+
+/// For so long an address that was connected must refuse connections.
+const REFUSING: Duration = Duration::from_millis(200);
+/// The same for one that never was: perhaps it does not listen yet.
+const REFUSING_FROM_THE_START: Duration = Duration::from_secs(1);
+/// Pause between tries that are refused.
+const PAUSE: Duration = Duration::from_millis(40);
+/// Pauses between tries that fail in other ways grow up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Watches over one registration.
+pub(super) struct Guard {
+    kennel: Arc<Kennel>,
+    registration: Registration,
+    address: String,
+}
+
+/// How it went to look after a node.
+enum Seen {
+    /// It is stopping, and ends its session itself.
+    Leaving,
+    /// There is nobody at the address, or somebody else.
+    Dead(&'static str),
+}
+
+impl Guard {
+    pub(super) fn new(kennel: Arc<Kennel>, registration: Registration, address: String) -> Self {
+        Self { kennel, registration, address }
+    }
+
+    /// Watches until the registration is gone.
+    pub(super) async fn stand(self, mut sessions: watch::Receiver<Arc<Sessions>>, stopping: Stopping) {
+        tokio::select! {
+            () = stopping.wait() => {}
+            () = self.gone(&mut sessions) => {}
+            () = self.watch() => {}
+        }
+    }
+
+    async fn gone(&self, sessions: &mut watch::Receiver<Arc<Sessions>>) {
+        let Registration { role, node, revision } = self.registration;
+        let gone = |now: &Arc<Sessions>| now.node(role, node).is_none_or(|peer| peer.revision != revision);
+        // An error means that nothing is followed any more.
+        let _ = sessions.wait_for(gone).await;
+    }
+
+    async fn watch(&self) {
+        let Registration { role, node, .. } = self.registration;
+        match self.look_after().await {
+            Seen::Leaving => debug!(role, %node, "node is stopping"),
+            Seen::Dead(why) => {
+                warn!(role, %node, address = self.address, why, "node is dead");
+                self.bury().await;
+            }
+        }
+    }
+
+    /// Stays connected until the node leaves or dies.
+    async fn look_after(&self) -> Seen {
+        let settings = &self.kennel.settings;
+        let mut connected_before = false;
+        let mut refused_since: Option<Instant> = None;
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            match Connection::make(&self.address, settings, &self.kennel.tasks).await {
+                Ok(connection) => {
+                    let began = Instant::now();
+                    match Client(Alone { connection, settings }).alive(self.registration.node).await {
+                        Ok(()) => return Seen::Leaving,
+                        Err(Error::NodeNotFound { .. }) => {
+                            return Seen::Dead("another process has its address");
+                        }
+                        Err(error) => debug!(address = self.address, %error, "connection to a node lost"),
+                    }
+                    (connected_before, refused_since) = (true, None);
+                    if began.elapsed() > LONGEST_PAUSE {
+                        backoff.reset();
+                        continue;
+                    }
+                    backoff.wait().await;
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    let since = *refused_since.get_or_insert_with(Instant::now);
+                    match self.patience(connected_before) {
+                        Some(patience) if since.elapsed() >= patience => {
+                            return Seen::Dead("its address refuses connections");
+                        }
+                        Some(_) => tokio::time::sleep(PAUSE).await,
+                        None => backoff.wait().await,
+                    }
+                }
+                Err(error) => {
+                    debug!(address = self.address, %error, "node cannot be reached");
+                    refused_since = None;
+                    backoff.wait().await;
+                }
+            }
+        }
+    }
+
+    /// How long the address has to refuse connections before its process counts as dead; `None`: for ever.
+    fn patience(&self, connected_before: bool) -> Option<Duration> {
+        let came_back = || self.kennel.buried.lock().contains(&self.registration.node);
+        match connected_before {
+            true => Some(REFUSING),
+            false if came_back() => None,
+            false => Some(REFUSING_FROM_THE_START),
+        }
+    }
+
+    /// Ends the lease of the registration.
+    async fn bury(&self) {
+        let Registration { role, node, .. } = self.registration;
+        self.kennel.buried.lock().insert(node);
+        metrics::counter!("redkite_deaths_detected_total", "role" => role).increment(1);
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        while let Err(error) = self.revoke().await {
+            warn!(role, %node, %error, "lease of a dead node not revoked yet");
+            backoff.wait().await;
+        }
+    }
+
+    async fn revoke(&self) -> std::result::Result<(), KvError> {
+        let Registration { role, node, revision } = self.registration;
+        let entry = self.kennel.kv.get(&format!("session/{role}-{node}")).await?;
+        // Another registration is another life.
+        let Some(lease) =
+            entry.filter(|entry| entry.create_revision == revision).and_then(|entry| entry.lease)
+        else {
+            return Ok(());
+        };
+        match self.kennel.kv.revoke_lease(lease).await {
+            Ok(()) => info!(role, %node, %lease, "lease of a dead node revoked"),
+            Err(KvError::LeaseNotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Calls over one connection.
+struct Alone<'a> {
+    connection: Connection,
+    settings: &'a RpcSettings,
+}
+
+impl Caller for Alone<'_> {
+    async fn call<Q: Request, A: Reply>(&self, method: &'static Method, request: Q) -> Result<A> {
+        let answer = self.connection.call(method, &Arc::new(request), self.settings).await;
+        answer.unwrap_or_else(|failure| Err(failure.told(method, "node")))
+    }
+}
