@@ -1,6 +1,7 @@
 //! `/healthz`, `/livez` and `/metrics` on the metrics port.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -9,6 +10,8 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
+use redkite_cluster::Kv;
+use redkite_cluster::kv::{Compare, Txn};
 use redkite_runtime::Stopping;
 use serde::Serialize;
 use tokio::net::TcpListener;
@@ -27,6 +30,13 @@ pub(crate) enum StateCode {
 pub(crate) struct Health {
     pub(crate) name: &'static str,
     pub(crate) problems: Vec<String>,
+}
+
+impl Health {
+    /// A role that is well.
+    pub(crate) fn of(name: &'static str) -> Self {
+        Self { name, problems: Vec::new() }
+    }
 }
 
 /// Asked at every request to `/healthz`.
@@ -50,6 +60,19 @@ struct Detail {
     code: i32,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     problems: Vec<String>,
+}
+
+/// How long the metastore may take to answer `/healthz`.
+const METASTORE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks for a transaction that changes nothing: a store that takes no writes refuses that one too.
+pub(crate) async fn metastore_problems(kv: &dyn Kv) -> Vec<String> {
+    let nothing = Txn::new().when(Compare::exists("health"));
+    match tokio::time::timeout(METASTORE_PATIENCE, kv.txn(nothing)).await {
+        Ok(Ok(_)) => Vec::new(),
+        Ok(Err(error)) => vec![error.to_string()],
+        Err(_) => vec!["metastore does not answer".to_owned()],
+    }
 }
 
 /// Serves the pages until the stop.
@@ -92,4 +115,23 @@ async fn healthz(State(pages): State<Pages>) -> impl IntoResponse {
         (StatusCode::INTERNAL_SERVER_ERROR, format!("component {sick:?} state is Abnormal"))
     };
     (status, axum::Json(Report { state, detail }))
+}
+
+#[cfg(test)]
+mod tests {
+    use redkite_cluster::kv::embedded::{EmbeddedKv, EmbeddedSettings};
+    use redkite_runtime::Tasks;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_metastore_that_takes_no_writes_is_a_problem() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("metadata.redb");
+        let tasks = Tasks::new("test");
+        let kv = EmbeddedKv::open(&path, &EmbeddedSettings::default(), &tasks).await.unwrap();
+        assert_eq!(metastore_problems(&*kv).await, Vec::<String>::new());
+        kv.close().await;
+        assert_eq!(metastore_problems(&*kv).await.len(), 1);
+    }
 }

@@ -1,10 +1,16 @@
 //! The `redkite` binary: one program, every role.
 
 mod cli;
+mod cluster;
+mod ctl;
 mod data_directory;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod front;
 mod http;
+mod ids;
+mod oversize;
+mod parts;
 mod settings;
 mod standalone;
 mod telemetry;

@@ -5,28 +5,42 @@
 //! its nearest known one.
 
 mod check;
+mod cluster;
 mod sources;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use redkite_runtime::units::{Bytes, mebibytes, millis, seconds};
+use redkite_storage::bucket::BucketSettings;
+use redkite_wal::ObjectLogSettings;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use sources::{Effective, Overrides, load};
+pub(crate) use cluster::{Coordinator, Etcd, Session};
+pub(crate) use sources::{Effective, Overrides, environment, load};
 
 /// Every setting.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct Settings {
     /// The part clients talk to.
     pub proxy: Proxy,
     /// Health and metrics.
     pub metrics: Metrics,
-    /// Where standalone keeps its data.
+    /// Where a process keeps files.
     pub local_storage: LocalStorage,
+    /// The metastore of a cluster.
+    pub etcd: Etcd,
+    /// The bucket of a cluster.
+    pub minio: BucketSettings,
     /// Settings of more than one role.
     pub common: Common,
+    /// Definitions.
+    pub root_coord: Coordinator,
+    /// Load, release and placement.
+    pub query_coord: Coordinator,
+    /// The three coordinators in one process.
+    pub mix_coord: Coordinator,
     /// Life of segments.
     pub data_coord: DataCoord,
     /// Background work on data.
@@ -39,6 +53,27 @@ pub(crate) struct Settings {
     pub log: Log,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            proxy: Proxy::default(),
+            metrics: Metrics::default(),
+            local_storage: LocalStorage::default(),
+            etcd: Etcd::default(),
+            minio: BucketSettings::default(),
+            common: Common::default(),
+            root_coord: Coordinator::on(53_100),
+            query_coord: Coordinator::on(19_531),
+            mix_coord: Coordinator::on(53_100),
+            data_coord: DataCoord::default(),
+            data_node: DataNode::default(),
+            query_node: QueryNode::default(),
+            streaming_node: StreamingNode::default(),
+            log: Log::default(),
+        }
+    }
+}
+
 /// `proxy`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
@@ -47,13 +82,15 @@ pub(crate) struct Proxy {
     pub ip: String,
     /// Port of the Milvus protocol; 0 lets the system choose.
     pub port: u16,
+    /// Port for the other roles; 0 lets the system choose.
+    pub internal_port: u16,
     /// Limits of gRPC messages.
     pub grpc: ProxyGrpc,
 }
 
 impl Default for Proxy {
     fn default() -> Self {
-        Self { ip: "0.0.0.0".to_owned(), port: 19_530, grpc: ProxyGrpc::default() }
+        Self { ip: "0.0.0.0".to_owned(), port: 19_530, internal_port: 19_529, grpc: ProxyGrpc::default() }
     }
 }
 
@@ -91,13 +128,16 @@ impl Default for Metrics {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct LocalStorage {
-    /// The data directory of standalone; created if absent.
+    /// The data directory of standalone; in a cluster, where a node keeps copies of objects. For one process
+    /// at a time; created if absent.
     pub path: PathBuf,
+    /// Bytes that copies of objects may take; those used longest ago go first.
+    pub cache_capacity: Bytes,
 }
 
 impl Default for LocalStorage {
     fn default() -> Self {
-        Self { path: PathBuf::from("redkite-data") }
+        Self { path: PathBuf::from("redkite-data"), cache_capacity: Bytes(64 << 30) }
     }
 }
 
@@ -108,22 +148,44 @@ pub(crate) struct Common {
     /// How stale a read at level Bounded may be.
     #[serde(with = "millis")]
     pub graceful_time: Duration,
+    /// How long a process that is told to stop waits until others have taken over what it serves.
+    #[serde(with = "seconds")]
+    pub graceful_stop_timeout: Duration,
+    /// How long a silent process counts as alive.
+    pub session: Session,
 }
 
 impl Default for Common {
     fn default() -> Self {
-        Self { graceful_time: Duration::from_secs(5) }
+        Self {
+            graceful_time: Duration::from_secs(5),
+            graceful_stop_timeout: Duration::from_secs(1800),
+            session: Session::default(),
+        }
     }
 }
 
 /// `dataCoord`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct DataCoord {
+    /// Address to listen on, and the one others are told; empty: found out.
+    pub ip: String,
+    /// Port for the other roles; 0 lets the system choose.
+    pub port: u16,
+    /// Whether a second one may stand by.
+    pub enable_active_standby: bool,
     /// Sizes of segments.
     pub segment: Segment,
     /// Removal of files nobody needs.
     pub gc: Gc,
+}
+
+impl Default for DataCoord {
+    fn default() -> Self {
+        let Coordinator { ip, port, enable_active_standby } = Coordinator::on(13_333);
+        Self { ip, port, enable_active_standby, segment: Segment::default(), gc: Gc::default() }
+    }
 }
 
 /// `dataCoord.segment`.
@@ -173,34 +235,66 @@ impl Default for Gc {
 }
 
 /// `dataNode`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct DataNode {
+    /// Address to listen on, and the one others are told; empty: found out.
+    pub ip: String,
+    /// Port for the other roles; 0 lets the system choose.
+    pub port: u16,
     /// Threads for index builds and compaction; 0 means one a core.
     pub threads: usize,
 }
 
+impl Default for DataNode {
+    fn default() -> Self {
+        Self { ip: String::new(), port: 21_124, threads: 0 }
+    }
+}
+
 /// `queryNode`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct QueryNode {
+    /// Address to listen on, and the one others are told; empty: found out.
+    pub ip: String,
+    /// Port for the other roles; 0 lets the system choose.
+    pub port: u16,
     /// Threads for searches; 0 means one a core.
     pub threads: usize,
+}
+
+impl Default for QueryNode {
+    fn default() -> Self {
+        Self { ip: String::new(), port: 21_123, threads: 0 }
+    }
 }
 
 /// `streamingNode`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct StreamingNode {
+    /// Address to listen on, and the one others are told; empty: found out.
+    pub ip: String,
+    /// Port for the other roles; 0 lets the system choose.
+    pub port: u16,
     /// Size at which a new log file is begun. Smaller means that disk space comes back sooner.
     pub log_file_size: Bytes,
     /// Writes wait while a shard holds more growing and sealing bytes than this.
     pub max_growing_size: Bytes,
+    /// Logs in a bucket.
+    pub bucket_log: ObjectLogSettings,
 }
 
 impl Default for StreamingNode {
     fn default() -> Self {
-        Self { log_file_size: Bytes(64 << 20), max_growing_size: Bytes(1 << 30) }
+        Self {
+            ip: String::new(),
+            port: 22_222,
+            log_file_size: Bytes(64 << 20),
+            max_growing_size: Bytes(1 << 30),
+            bucket_log: ObjectLogSettings::default(),
+        }
     }
 }
 

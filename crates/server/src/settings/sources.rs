@@ -98,6 +98,12 @@ pub(crate) enum LoadError {
     },
 }
 
+/// The environment variables that are text.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 /// Lays the overrides over the defaults.
 ///
 /// # Errors

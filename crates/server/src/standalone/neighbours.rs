@@ -1,9 +1,8 @@
-//! Neighbours that live in the same process, and ids for whoever names things.
+//! Neighbours that live in the same process.
 
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use redkite_cluster::{IdAllocator, KvError};
 use redkite_query_node::QueryNode;
 use redkite_service::{Error, Segments, SegmentsDirectory, Shard, ShardDirectory};
 use redkite_streaming_node::StreamingNode;
@@ -30,26 +29,5 @@ impl SegmentsDirectory for Neighbours {
     async fn node(&self, node: NodeId) -> Result<Arc<dyn Segments>, Error> {
         let present = self.query.get().ok_or(Error::NodeNotFound { node: node.0 })?;
         Ok(present.clone())
-    }
-}
-
-/// One source of ids for every role.
-#[derive(Clone)]
-pub(super) struct SharedIds(pub(super) Arc<IdAllocator>);
-
-#[async_trait]
-impl redkite_coordinator::Ids for SharedIds {
-    async fn reserve(&self, count: u32) -> Result<i64, KvError> {
-        self.0.take(count).await
-    }
-}
-
-#[async_trait]
-impl redkite_proxy::AutoIds for SharedIds {
-    async fn allocate(&self, count: u32) -> Result<i64, Error> {
-        self.0.take(count).await.map_err(|error| {
-            let reason = error.to_string();
-            if error.disk_full() { Error::DiskFull { reason } } else { Error::Unavailable { reason } }
-        })
     }
 }

@@ -6,26 +6,25 @@ use std::time::Duration;
 use anyhow::Context;
 use redkite_catalog::MetadataView;
 use redkite_cluster::kv::embedded::{EmbeddedKv, EmbeddedSettings};
-use redkite_cluster::kv::{Compare, Txn};
 use redkite_cluster::{Candidate, IdAllocator, Kv, Session, SessionInfo, SessionSettings};
 use redkite_coordinator::{
-    DataCoordinator, DataSettings, QueryCoordinator, QuerySettings, RootCoordinator, RootSettings,
-    StaticNodes,
+    DataCoordinator, QueryCoordinator, QuerySettings, RootCoordinator, RootSettings, StaticNodes,
 };
 use redkite_data_node::{DataNode, DataNodeSettings};
 use redkite_proxy::{Proxy, ProxyParts};
 use redkite_query_node::{QueryNode, QueryNodeSettings};
-use redkite_runtime::units::Bytes;
 use redkite_runtime::{Clock, CpuPool, HybridClock, SystemClock, Tasks};
 use redkite_storage::{LocalStore, ObjectStore};
-use redkite_streaming_node::{StreamingNode, StreamingNodeSettings};
+use redkite_streaming_node::StreamingNode;
 use redkite_types::NodeId;
 use redkite_wal::{LocalLogs, WalSettings};
 use tokio::time::{Instant, timeout_at};
 
-use super::neighbours::{Neighbours, SharedIds};
+use super::neighbours::Neighbours;
 use crate::data_directory::DataDirectory;
-use crate::http::{Health, HealthCheck};
+use crate::http::{self, Health, HealthCheck};
+use crate::ids::SharedIds;
+use crate::parts;
 use crate::settings::Settings;
 
 /// The process is one node, always the same: what it was assigned before a restart is still its.
@@ -35,9 +34,6 @@ const SESSION: SessionSettings = SessionSettings { ttl: 86_400 };
 
 /// What a stop leaves to the metastore.
 const CLOSING: Duration = Duration::from_millis(200);
-/// How long the metastore may take to answer `/healthz`.
-const METASTORE_PATIENCE: Duration = Duration::from_secs(3);
-
 /// The roles, running.
 pub(super) struct Roles {
     kv: Arc<EmbeddedKv>,
@@ -106,7 +102,7 @@ impl Roles {
         let ground = Ground::lay(directory, tasks).await?;
         let session = Session::start(ground.kv.clone(), session("standalone"), &SESSION, tasks).await?;
         let neighbours = Arc::new(Neighbours::default());
-        let cpu = CpuPool::new("search", threads(settings.query_node.threads))?;
+        let cpu = CpuPool::new("search", parts::threads(settings.query_node.threads))?;
         let streaming =
             start_streaming(settings, directory, &ground, &session, neighbours.clone(), cpu.clone()).await?;
         let query = start_query(&ground, &session, neighbours.clone(), cpu);
@@ -129,7 +125,7 @@ impl Roles {
         Arc::new(move || {
             let (kv, streaming, query) = (kv.clone(), streaming.clone(), query.clone());
             Box::pin(async move {
-                let metastore = metastore_problems(&*kv).await;
+                let metastore = http::metastore_problems(&*kv).await;
                 let shards = streaming.health().into_iter();
                 let shards =
                     shards.filter_map(|shard| Some(format!("shard {}: {}", shard.shard, shard.problem?)));
@@ -162,21 +158,6 @@ impl Roles {
     }
 }
 
-/// Asks for a transaction that changes nothing: a store that takes no writes refuses that one too.
-async fn metastore_problems(kv: &dyn Kv) -> Vec<String> {
-    let nothing = Txn::new().when(Compare::exists("health"));
-    match tokio::time::timeout(METASTORE_PATIENCE, kv.txn(nothing)).await {
-        Ok(Ok(_)) => Vec::new(),
-        Ok(Err(error)) => vec![error.to_string()],
-        Err(_) => vec!["metastore does not answer".to_owned()],
-    }
-}
-
-fn threads(setting: usize) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    if setting == 0 { cores() } else { setting }
-}
-
 async fn start_streaming(
     settings: &Settings,
     directory: &DataDirectory,
@@ -186,23 +167,9 @@ async fn start_streaming(
     cpu: CpuPool,
 ) -> anyhow::Result<Arc<StreamingNode>> {
     let wal = WalSettings { rotate_bytes: settings.streaming_node.log_file_size.0, ..WalSettings::default() };
-    let segment = &settings.data_coord.segment;
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a size"
-    )]
-    let seal_bytes = Bytes((segment.max_size.0 as f64 * segment.seal_proportion) as u64);
-    let node = StreamingNodeSettings {
-        seal_bytes,
-        seal_idle: segment.max_idle_time,
-        max_unsealed_bytes: settings.streaming_node.max_growing_size,
-        ..StreamingNodeSettings::default()
-    };
     Ok(StreamingNode::new(redkite_streaming_node::Environment {
         node: NODE,
-        settings: node,
+        settings: parts::streaming_node(settings),
         view: ground.view.clone(),
         kv: ground.kv.clone(),
         lease: Some(session.lease()),
@@ -242,7 +209,7 @@ fn start_data(settings: &Settings, ground: &Ground) -> anyhow::Result<DataNode> 
         view: ground.view.clone(),
         kv: ground.kv.clone(),
         store: ground.store.clone(),
-        cpu: CpuPool::background("build", threads(settings.data_node.threads))?,
+        cpu: CpuPool::background("build", parts::threads(settings.data_node.threads))?,
         clock: ground.clock.clone(),
         tasks: ground.tasks.child("datanode"),
     }))
@@ -261,42 +228,12 @@ async fn start_front(
         metadata: ground.view.clone(),
         kv: ground.kv.clone() as Arc<dyn Kv>,
         root: RootCoordinator::start(root, RootSettings::default()).await?,
-        data: DataCoordinator::start(data, ground.store.clone(), data_settings(settings)).await?,
+        data: DataCoordinator::start(data, ground.store.clone(), parts::data_coord(settings, true)).await?,
         query: QueryCoordinator::start(query, QuerySettings::default()).await?,
         shards: neighbours,
         ids: Arc::new(ground.ids.clone()),
         clock: ground.hybrid.clone(),
-        settings: redkite_proxy::Settings {
-            graceful_time: settings.common.graceful_time,
-            ..redkite_proxy::Settings::default()
-        },
+        settings: parts::proxy(settings),
     };
     Ok((vec![root_candidate, data_candidate, query_candidate], Arc::new(Proxy::new(parts))))
-}
-
-fn data_settings(settings: &Settings) -> DataSettings {
-    let (segment, gc) = (&settings.data_coord.segment, &settings.data_coord.gc);
-    let mut data = DataSettings::default();
-    data.compaction.max_segment_bytes = segment.max_size;
-    data.gc.interval = gc.interval;
-    data.gc.missing_tolerance = gc.missing_tolerance;
-    data.gc.drop_tolerance = gc.drop_tolerance;
-    data.gc.sole_writer = true;
-    data
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_metastore_that_takes_no_writes_is_a_problem() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("metadata.redb");
-        let tasks = Tasks::new("test");
-        let kv = EmbeddedKv::open(&path, &EmbeddedSettings::default(), &tasks).await.unwrap();
-        assert_eq!(metastore_problems(&*kv).await, Vec::<String>::new());
-        kv.close().await;
-        assert_eq!(metastore_problems(&*kv).await.len(), 1);
-    }
 }

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// The bucket that holds logs and segments. Milvus: `minio.*`, environment `MINIO_ADDRESS`,
 /// `MINIO_ACCESS_KEY_ID`, `MINIO_SECRET_ACCESS_KEY`.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct BucketSettings {
     /// Host of the S3 service, or `host:port`, which then decides. Milvus: `minio.address`.
@@ -63,7 +63,7 @@ pub struct BucketSettings {
 }
 
 /// TLS to the bucket. Milvus: `minio.ssl.*`.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TlsSettings {
     /// PEM file with the authority that signed the service's certificate; none: the system's.
@@ -73,7 +73,7 @@ pub struct TlsSettings {
 }
 
 /// The copies of objects that a node keeps on its own disk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct CacheSettings {
     /// Directory of the copies; for one process at a time.

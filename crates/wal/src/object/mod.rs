@@ -69,7 +69,7 @@ use handle::{Inner, ObjectLog};
 const REMOVALS: usize = 10;
 
 /// How logs in the object store are written and read.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase", deny_unknown_fields)]
 pub struct ObjectLogSettings {
     /// Bytes of records after which an object is put without waiting for more. An append is never divided,

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 type Told<F> = MapFrame<Body, F>;
 
 /// Tells clients about messages that are too large in the way they know.
-pub(super) fn tell(response: Response<Body>) -> Response<Told<impl FnMut(Frame) -> Frame + Send + 'static>> {
+pub(crate) fn tell(response: Response<Body>) -> Response<Told<impl FnMut(Frame) -> Frame + Send + 'static>> {
     let (mut head, body) = response.into_parts();
     rewrite(&mut head.headers);
     let body = body.map_frame(|mut frame: Frame| {

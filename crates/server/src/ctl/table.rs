@@ -1,0 +1,134 @@
+//! Rows and columns on a terminal.
+
+use std::fmt::Write;
+
+/// One cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cell {
+    Text(String),
+    Number(i64),
+    /// Shown as KiB, MiB and so on.
+    Bytes(u64),
+}
+
+/// Rows under named columns.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Table {
+    pub(super) columns: Vec<&'static str>,
+    pub(super) rows: Vec<Vec<Cell>>,
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<i64> for Cell {
+    fn from(number: i64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl Cell {
+    /// A count.
+    pub(super) fn count(count: u64) -> Self {
+        Self::Number(i64::try_from(count).unwrap_or(i64::MAX))
+    }
+
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Text(text) => text.clone().into(),
+            Self::Number(number) => (*number).into(),
+            Self::Bytes(bytes) => (*bytes).into(),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Text(text) if text.is_empty() => "-".to_owned(),
+            Self::Text(text) => text.clone(),
+            Self::Number(number) => number.to_string(),
+            Self::Bytes(bytes) => size(*bytes),
+        }
+    }
+
+    fn is_text(&self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+impl Table {
+    pub(super) fn new(columns: &[&'static str]) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    pub(super) fn add<const N: usize>(&mut self, row: [Cell; N]) {
+        debug_assert_eq!(row.len(), self.columns.len(), "a cell a column");
+        self.rows.push(row.into());
+    }
+
+    /// Columns as wide as their widest cell; numbers to the right.
+    pub(super) fn to_text(&self) -> String {
+        let shown: Vec<Vec<String>> =
+            self.rows.iter().map(|row| row.iter().map(Cell::shown).collect()).collect();
+        let width = |column: usize| {
+            let cells = shown.iter().map(|row| row[column].chars().count());
+            cells.chain([self.columns[column].len()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let left: Vec<bool> =
+            (0..widths.len()).map(|column| self.rows.iter().any(|row| row[column].is_text())).collect();
+        let head: Vec<String> = self.columns.iter().map(|name| name.to_uppercase()).collect();
+        let mut text = String::new();
+        for row in std::iter::once(&head).chain(&shown) {
+            let mut line = String::new();
+            for (column, cell) in row.iter().enumerate() {
+                let width = widths[column];
+                // Never fails: it is a string.
+                let _ = match left[column] {
+                    true => write!(line, "{cell:<width$}  "),
+                    false => write!(line, "{cell:>width$}  "),
+                };
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_line_up() {
+        let mut table = Table::new(&["name", "rows", "size"]);
+        table.add(["a".into(), 5.into(), Cell::Bytes(1_572_864)]);
+        table.add(["".into(), 1000.into(), Cell::Bytes(12)]);
+        assert_eq!(table.to_text(), "NAME  ROWS     SIZE\na        5  1.5 MiB\n-     1000     12 B\n");
+        assert_eq!(table.rows[0][2].to_json(), 1_572_864);
+    }
+}
