@@ -1,5 +1,10 @@
-"""Servers for the tests of the real client: started here, on ports the system chooses."""
+"""Servers for the tests of the real client: started here, on ports the system chooses.
 
+With REDKITE_CLUSTER set, such as "proxy=2 querynode=3" (or "" for one of each role), `server` and `own_server`
+are clusters of separate processes on a real etcd, made by scripts/cluster.
+"""
+
+import itertools
 import json
 import os
 import signal
@@ -57,24 +62,71 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def remove(self):
+        self.kill()
+
     def terminate(self, patience: float = 30) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=patience)
 
 
+class Cluster:
+    """Separate processes that can be used as a server can."""
+
+    def __init__(self, directory: Path, shape: str):
+        self.directory = directory
+        self.shape = [f"--{pair}" for pair in shape.split()]
+        self.start()
+
+    def _cluster(self, *arguments, check=True):
+        command = [sys.executable, REPOSITORY / "scripts/cluster", "--dir", self.directory, *arguments]
+        environment = {**os.environ, "REDKITE_BIN": str(binary())}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0 or not check, done.stdout + done.stderr
+        return done.returncode
+
+    def start(self):
+        self._cluster("start", "--port", "0", *self.shape)
+        self.processes = json.loads((self.directory / "cluster.json").read_text())
+        proxies = [about for name, about in self.processes.items() if name.startswith("proxy-")]
+        self.metrics = f"http://{proxies[0]['metrics']}"
+        self._uris = itertools.cycle([f"http://{proxy['address']}" for proxy in proxies])
+
+    @property
+    def uri(self):
+        """One proxy after the other: it must not matter which."""
+        return next(self._uris)
+
+    def kill(self):
+        for name in self.processes:
+            if name not in ("etcd", "bucket"):
+                self._cluster("kill", name)
+
+    def terminate(self) -> int:
+        return self._cluster("stop", check=False)
+
+    def remove(self):
+        self._cluster("remove")
+
+
+def started(directory: Path):
+    shape = os.environ.get("REDKITE_CLUSTER")
+    return Server(directory) if shape is None else Cluster(directory, shape)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("data"))
+    server = started(tmp_path_factory.mktemp("data"))
     yield server
-    server.kill()
+    server.remove()
 
 
 @pytest.fixture
 def own_server(tmp_path):
     """A server the test may kill and start again."""
-    server = Server(tmp_path / "data")
+    server = started(tmp_path / "data")
     yield server
-    server.kill()
+    server.remove()
 
 
 @pytest.fixture

@@ -94,16 +94,27 @@ def test_sigterm_while_starting_stops_too(tmp_path):
     assert process.wait(timeout=2) == 0
 
 
-def test_a_second_server_on_the_directory_is_refused(own_server):
-    second = subprocess.run([binary(), "run", "standalone", "--data-dir", own_server.directory, "--set", "proxy.port=0",
+@pytest.fixture
+def standalone(tmp_path):
+    server = Server(tmp_path / "data")
+    yield server
+    server.kill()
+
+
+def test_a_second_server_on_the_directory_is_refused(standalone):
+    second = subprocess.run([binary(), "run", "standalone", "--data-dir", standalone.directory, "--set", "proxy.port=0",
                              "--set", "metrics.port=0"], capture_output=True, text=True, timeout=30)
     assert second.returncode != 0
-    assert f"data directory {own_server.directory} is in use by another redkite process" in second.stderr
+    assert f"data directory {standalone.directory} is in use by another redkite process" in second.stderr
+
+
+def test_health_of_all_roles(standalone):
+    health = json.loads(get(f"{standalone.metrics}/healthz"))
+    assert health["state"] == "OK" and {"proxy", "rootcoord", "querynode"} <= {one["name"] for one in health["detail"]}
 
 
 def test_health_and_metrics(server, client, name):
-    health = json.loads(get(f"{server.metrics}/healthz"))
-    assert health["state"] == "OK" and {"proxy", "rootcoord", "querynode"} <= {one["name"] for one in health["detail"]}
+    assert json.loads(get(f"{server.metrics}/healthz"))["state"] == "OK"
     client.create_collection(name, dimension=4)
     metrics = get(f"{server.metrics}/metrics")
     assert 'milvus_proxy_req_count{' in metrics and 'function_name="CreateCollection"' in metrics
