@@ -221,8 +221,19 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub async fn load(&mut self, collection: &str) -> CallResult<()> {
-        let request =
-            LoadCollectionRequest { collection_name: collection.into(), ..LoadCollectionRequest::default() };
+        self.load_replicas(collection, 1).await
+    }
+
+    /// Loads so many replicas of a collection and waits until they are.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn load_replicas(&mut self, collection: &str, replicas: i32) -> CallResult<()> {
+        let request = LoadCollectionRequest {
+            collection_name: collection.into(),
+            replica_number: replicas,
+            ..LoadCollectionRequest::default()
+        };
         check(Some(&self.rpc.load_collection(request).await?.into_inner()))?;
         loop {
             let request = GetLoadingProgressRequest {

@@ -1,0 +1,267 @@
+//! A cluster of separate processes on a real etcd and a bucket over real S3: its members come, die, hang and go.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use redkite_test_bucket::TestBucket;
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::process::Process;
+use crate::server::{self, Options, binary};
+
+/// A loaded machine takes its time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many of each role.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Processes with the three coordinators.
+    pub mixcoord: usize,
+    /// Proxies.
+    pub proxy: usize,
+    /// Streaming nodes.
+    pub streamingnode: usize,
+    /// Query nodes.
+    pub querynode: usize,
+    /// Data nodes.
+    pub datanode: usize,
+}
+
+impl Shape {
+    /// One of each.
+    pub const SMALL: Self = Self { mixcoord: 1, proxy: 1, streamingnode: 1, querynode: 1, datanode: 1 };
+    /// Two proxies, two streaming nodes, three query nodes, two data nodes.
+    pub const WIDE: Self = Self { mixcoord: 1, proxy: 2, streamingnode: 2, querynode: 3, datanode: 2 };
+
+    fn roles(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        [
+            ("mixcoord", self.mixcoord),
+            ("streamingnode", self.streamingnode),
+            ("querynode", self.querynode),
+            ("datanode", self.datanode),
+            ("proxy", self.proxy),
+        ]
+        .into_iter()
+    }
+}
+
+/// A process of a cluster.
+#[derive(Debug)]
+pub struct Member {
+    /// Its role, as `redkite run` names it.
+    pub role: &'static str,
+    /// The process.
+    pub process: Process,
+}
+
+/// A running cluster; killed when dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    directory: PathBuf,
+    options: Options,
+    /// The members, in the order in which they were started.
+    pub members: Vec<Member>,
+    /// etcd.
+    pub etcd: Etcd,
+    /// The bucket.
+    pub bucket: TestBucket,
+    started: usize,
+}
+
+impl Cluster {
+    /// Starts everything, and waits until it is healthy.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub async fn start(directory: &Path, shape: Shape, options: Options) -> anyhow::Result<Self> {
+        let etcd = Etcd::start(&directory.join("etcd")).await?;
+        let bucket = TestBucket::start(redkite_test_bucket::Options::default()).await.context("bucket")?;
+        let mut cluster =
+            Self { directory: directory.to_owned(), options, members: Vec::new(), etcd, bucket, started: 0 };
+        for (role, count) in shape.roles() {
+            for _ in 0..count {
+                cluster.add(role).await?;
+            }
+        }
+        cluster.healthy().await?;
+        Ok(cluster)
+    }
+
+    /// Starts one more.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn add(&mut self, role: &'static str) -> anyhow::Result<&Member> {
+        let member = self.make(role).await?;
+        self.members.push(member);
+        Ok(self.members.last().expect("just added"))
+    }
+
+    async fn make(&mut self, role: &'static str) -> anyhow::Result<Member> {
+        self.started += 1;
+        let name = format!("{role}-{}", self.started);
+        let section = match role {
+            "mixcoord" => "mixCoord",
+            "rootcoord" => "rootCoord",
+            "datacoord" => "dataCoord",
+            "querycoord" => "queryCoord",
+            "streamingnode" => "streamingNode",
+            "querynode" => "queryNode",
+            "datanode" => "dataNode",
+            role => role,
+        };
+        let settings = [
+            format!("{section}.ip=127.0.0.1"),
+            format!("{section}.port=0"),
+            "proxy.internalPort=0".to_owned(),
+            "metrics.port=0".to_owned(),
+            "log.format=json".to_owned(),
+            format!("etcd.endpoints=127.0.0.1:{}", self.etcd.port),
+            format!("minio.address={}", self.bucket.address()),
+            format!("localStorage.path={}", self.directory.join(&name).display()),
+        ];
+        let mut command = Command::new(binary());
+        command
+            .args(["run", role])
+            .args(settings.iter().chain(&self.options.settings).flat_map(|setting| ["--set", setting]))
+            .env("FAILPOINTS", &self.options.failpoints)
+            .envs(self.options.environment.iter().map(|(name, value)| (name, value)));
+        let services: &[&str] =
+            if role == "proxy" { &["internal", "metrics", "proxy"] } else { &["internal", "metrics"] };
+        let process = Process::start(&name, command, services).await?;
+        Ok(Member { role, process })
+    }
+
+    /// Waits until every member says that it is well.
+    ///
+    /// # Errors
+    /// If one does not in time.
+    pub async fn healthy(&self) -> anyhow::Result<()> {
+        for member in &self.members {
+            let end = Instant::now() + PATIENCE;
+            loop {
+                let (well, report) = server::health(member.process.address("metrics")).await?;
+                if well {
+                    break;
+                }
+                ensure!(Instant::now() < end, "{} is not well: {report}", member.role);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where clients are served.
+    #[must_use]
+    pub fn proxies(&self) -> Vec<SocketAddr> {
+        let proxies = self.members.iter().filter(|member| member.role == "proxy");
+        proxies.map(|proxy| proxy.process.address("proxy")).collect()
+    }
+
+    /// Positions of the members with a role.
+    #[must_use]
+    pub fn with_role(&self, role: &str) -> Vec<usize> {
+        (0..self.members.len()).filter(|position| self.members[*position].role == role).collect()
+    }
+
+    /// Kills a member as a crash does; its role.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn kill(&mut self, position: usize) -> anyhow::Result<&'static str> {
+        let member = self.members.remove(position);
+        member.process.kill().await?;
+        Ok(member.role)
+    }
+
+    /// Asks a member to leave, and waits until it has; its role.
+    ///
+    /// # Errors
+    /// If it does not in time, or not cleanly.
+    pub async fn leave(&mut self, position: usize) -> anyhow::Result<&'static str> {
+        let member = self.members.remove(position);
+        let status = member.process.terminate(PATIENCE).await?;
+        ensure!(status.success(), "{} ended with {status}", member.role);
+        Ok(member.role)
+    }
+
+    /// Stops a member for a while, as a hang does.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn pause(&self, position: usize) -> anyhow::Result<()> {
+        self.members[position].process.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn resume(&self, position: usize) -> anyhow::Result<()> {
+        self.members[position].process.signal(Signal::CONT)
+    }
+}
+
+/// A real etcd of one member; killed when dropped.
+#[derive(Debug)]
+pub struct Etcd {
+    child: Child,
+    directory: PathBuf,
+    port: u16,
+    peer: u16,
+}
+
+impl Etcd {
+    async fn start(directory: &Path) -> anyhow::Result<Self> {
+        let (port, peer) = (free_port()?, free_port()?);
+        let child = Self::spawn(directory, port, peer)?;
+        let etcd = Self { child, directory: directory.to_owned(), port, peer };
+        etcd.listens().await?;
+        Ok(etcd)
+    }
+
+    fn spawn(directory: &Path, port: u16, peer: u16) -> anyhow::Result<Child> {
+        let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
+        let program = std::env::var_os("ETCD_BIN").unwrap_or_else(|| "etcd".into());
+        let mut command = Command::new(program);
+        command
+            .arg("--data-dir")
+            .arg(directory)
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true);
+        command.spawn().context("etcd not started: is it installed?")
+    }
+
+    async fn listens(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
+            ensure!(Instant::now() < end, "etcd does not listen");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// kill -9, and a new process on the same data after a pause.
+    ///
+    /// # Errors
+    /// If it does not come back.
+    pub async fn crash(&mut self, pause: Duration) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        tokio::time::sleep(pause).await;
+        self.child = Self::spawn(&self.directory, self.port, self.peer)?;
+        self.listens().await
+    }
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
