@@ -48,9 +48,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 
 {{/* The class of a volume claim, of its `storageClass`. */}}
 {{- define "redkite.storageClass" -}}
-{{- if eq . "-" -}}
+{{- $class := default "" . -}}
+{{- if eq $class "-" -}}
 storageClassName: ""
-{{- else if . -}}
-storageClassName: {{ . | quote }}
+{{- else if $class -}}
+storageClassName: {{ $class | quote }}
 {{- end -}}
 {{- end -}}
