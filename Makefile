@@ -1,11 +1,13 @@
 # Every recipe CI runs, and nothing CI does not. `./test` installs what they need and runs `make ci`.
 
 VENV ?= .venv
-export REDKITE_BIN ?= $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug/redkite
+BUILT = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/debug
+export REDKITE_BIN ?= $(BUILT)/redkite
+export BUCKET_BIN ?= $(BUILT)/redkite-test-bucket
 
-.PHONY: ci format lint unit moto server blackbox pymilvus docs
+.PHONY: ci format lint unit moto server blackbox pymilvus pymilvus-cluster docs
 
-ci: format lint unit moto blackbox pymilvus docs
+ci: format lint unit moto blackbox pymilvus pymilvus-cluster docs
 
 format:
 	cargo fmt --all --check
@@ -36,6 +38,10 @@ blackbox: server
 # The real client.
 pymilvus: server
 	$(VENV)/bin/python -m pytest tests/python -q
+
+# The same tests, unmodified, against a cluster of separate processes.
+pymilvus-cluster: server
+	REDKITE_CLUSTER="proxy=2 streamingnode=2 querynode=3 datanode=2" $(VENV)/bin/python -m pytest tests/python -q --ignore tests/python/test_deploy.py
 
 # Docs are for those who work here: private items are in.
 docs:

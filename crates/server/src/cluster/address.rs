@@ -53,9 +53,11 @@ impl<'a> Door<'a> {
             let target = target.trim_end_matches('/');
             let target = if target.contains(':') { target.to_owned() } else { format!("{target}:2379") };
             // Nothing is sent: the system only chooses the way.
-            let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-            socket.connect(target).ok()?;
-            Some(socket.local_addr().ok()?.ip())
+            ["0.0.0.0:0", "[::]:0"].into_iter().find_map(|any| {
+                let socket = UdpSocket::bind(any).ok()?;
+                socket.connect(&target).ok()?;
+                Some(socket.local_addr().ok()?.ip())
+            })
         });
         seen.unwrap_or(IpAddr::from([127, 0, 0, 1]))
     }

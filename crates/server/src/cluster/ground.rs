@@ -111,7 +111,7 @@ where
         let error = match attempt().await {
             Ok(done) => return Ok(done),
             Err(error) if retryable(&error) => error,
-            Err(error) => return Err(error).with_context(|| what.to_owned()),
+            Err(error) => return Err(error.into()),
         };
         status.waits_for(format!("waiting for {what}: {error}"));
         if said.is_none_or(|said| said.elapsed() >= REMINDER) {
