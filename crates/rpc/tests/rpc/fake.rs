@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use redkite_catalog::LoadScope;
@@ -16,7 +16,6 @@ use redkite_service::{
 use redkite_types::{
     CollectionId, IndexId, NodeId, PartitionId, Revision, SegmentId, ShardId, TaskId, Timestamp,
 };
-use std::sync::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::samples;
@@ -27,6 +26,8 @@ pub(crate) const TIMESTAMP: Timestamp = Timestamp(4711);
 pub(crate) struct Fake {
     /// What was asked, as text.
     pub(crate) heard: Mutex<Vec<String>>,
+    /// What was asked is not noted.
+    pub(crate) quiet: bool,
     /// The answer instead of the sample.
     pub(crate) error: Mutex<Option<Error>>,
     /// Calls are answered while it is open.
@@ -41,6 +42,7 @@ impl Default for Fake {
     fn default() -> Self {
         Self {
             heard: Mutex::default(),
+            quiet: false,
             error: Mutex::default(),
             open: watch::Sender::new(true),
             entered: Semaphore::new(0),
@@ -87,7 +89,9 @@ impl Fake {
     }
 
     async fn answer<T>(&self, asked: impl Debug, answer: T) -> Result<T> {
-        self.heard.lock().unwrap().push(format!("{asked:?}"));
+        if !self.quiet {
+            self.heard.lock().unwrap().push(format!("{asked:?}"));
+        }
         let mut cancelled = Cancelled(Some(&self.cancelled));
         self.entered.add_permits(1);
         self.open.subscribe().wait_for(|open| *open).await.unwrap();

@@ -9,7 +9,7 @@ use redkite_cluster::{SessionInfo, SessionsView};
 use redkite_rpc::{Peers, PeersParts, RpcSettings, Services, serve};
 use redkite_runtime::Tasks;
 use redkite_types::{Epoch, NodeId};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
 use crate::samples::{COLLECTION, SHARD};
@@ -143,4 +143,11 @@ impl Drop for Process {
 /// An address that refuses connections.
 pub(crate) async fn refusing() -> String {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
+}
+
+/// Waits until an address refuses connections.
+pub(crate) async fn refuses(address: &str) {
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
 }
