@@ -43,6 +43,6 @@ pub use load::{LoadProgress, load_progress};
 pub use metadata::{Change, Entry, Metadata};
 pub use placement::{HeldRecord, HeldSegment, HoldRecord, LoadRecord, LoadScope, ServingView, ViewSegment};
 pub use segment::{DeletesFile, SegmentIndexFile, SegmentRecord, SegmentState};
-pub use shard::{DeltaFile, ShardAssignment, ShardCheckpoint, ShardStatus};
+pub use shard::{AppliedWrites, DeltaFile, ShardAssignment, ShardCheckpoint, ShardStatus};
 pub use task::{TaskKind, TaskOutcome, TaskRecord, TaskResult};
 pub use view::{Changes, MetadataView};

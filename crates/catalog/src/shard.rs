@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use redkite_types::{Epoch, Lsn, NodeId, PartitionId, Timestamp};
+use redkite_types::{Epoch, Lsn, NodeId, PartitionId, ProxyRun, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Which streaming node leads a shard.
@@ -36,6 +36,24 @@ pub struct ShardCheckpoint {
     /// Delete files that some sealed segment has not folded in yet, oldest first.
     #[serde(default)]
     pub deltas: Vec<DeltaFile>,
+    /// Which writes up to `lsn` may still be sent again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub writes: BTreeMap<ProxyRun, AppliedWrites>,
+}
+
+/// What a shard remembers of one proxy, so that none of its writes is applied twice.
+///
+/// Small: a proxy numbers its writes in a row, and is forgotten when it has been silent for minutes. What
+/// interrupts a row is a write that was refused, or one under way; there can be no more of them than a
+/// proxy may have unsettled.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AppliedWrites {
+    /// When it wrote last.
+    pub heard: Timestamp,
+    /// Everything below is settled and will not be sent again.
+    pub settled_below: u64,
+    /// What else is applied: first and last of each row of consecutive numbers.
+    pub applied: Vec<(u64, u64)>,
 }
 
 /// A file of deletes (primary key, timestamp) of one shard.

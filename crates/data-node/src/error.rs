@@ -45,10 +45,10 @@ impl Error {
             Self::WrongField { .. } | Self::ScalarIndex(_) => true,
             Self::VectorIndex(error) => !matches!(error, IndexError::Cancelled),
             Self::Segment(error) => error.is_damage(),
+            Self::Storage(error) => is_final(error),
             // A full disk may have room later, a panic may be out of memory.
             Self::NoSegment { .. }
             | Self::NoCollection { .. }
-            | Self::Storage(_)
             | Self::Metastore(_)
             | Self::Panicked(_)
             | Self::Cancelled
@@ -66,5 +66,26 @@ impl Error {
             source = error.source();
         }
         text
+    }
+}
+
+fn is_final(error: &redkite_storage::Error) -> bool {
+    use redkite_storage::Error;
+    match error {
+        // The file is not what was written, or cannot be written as it is to be.
+        Error::Corrupt { .. }
+        | Error::UnsupportedVersion { .. }
+        | Error::OutOfRange { .. }
+        | Error::InvalidPath { .. }
+        | Error::Mismatch { .. } => true,
+        // The source may have been dropped meanwhile, which withdraws the task; a bucket, its rights or
+        // settings may be mended; what was written without an answer is written again under its name.
+        Error::NotFound { .. }
+        | Error::AlreadyExists { .. }
+        | Error::Unknown { .. }
+        | Error::Bucket { .. }
+        | Error::Unsuitable { .. }
+        | Error::Settings { .. }
+        | Error::Io { .. } => false,
     }
 }

@@ -6,26 +6,21 @@
 //! segments that the client names.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
 
-use futures::future::try_join_all;
+use futures::future::{BoxFuture, try_join_all};
 use parking_lot::Mutex;
 use redkite_catalog::{CollectionRecord, Metadata};
 use redkite_proto::common::Status;
 use redkite_proto::milvus::{FlushRequest, FlushResponse, GetFlushStateRequest, GetFlushStateResponse};
 use redkite_proto::schema::LongArray;
-use redkite_runtime::Backoff;
-use redkite_service::{Error, Flushed, Retry};
+use redkite_service::{Error, Flushed, Shard};
 use redkite_types::{CollectionId, SegmentId, ShardId, Timestamp};
 
+use crate::leader::{ShardCall, of_writes};
 use crate::{Proxy, RequestContext};
 
 /// Flushes remembered; clients ask within seconds.
 const REMEMBERED: usize = 1024;
-/// Tries to reach the leader of a shard that has none at the moment.
-const ATTEMPTS: usize = 16;
-const FIRST_DELAY: Duration = Duration::from_millis(5);
-const LONGEST_DELAY: Duration = Duration::from_millis(500);
 
 /// The flushes begun by this proxy: which shard must reach which timestamp.
 #[derive(Debug, Default)]
@@ -64,6 +59,21 @@ impl Flushes {
     }
 }
 
+struct Flush;
+
+impl ShardCall for Flush {
+    type Answer = Flushed;
+
+    fn call<'a>(&'a self, shard: ShardId, leader: &'a dyn Shard) -> BoxFuture<'a, Result<Flushed, Error>> {
+        leader.flush(shard)
+    }
+
+    /// What a flush has sealed, the next one does not seal again.
+    fn is_repeated(&self, error: &Error) -> bool {
+        of_writes(error)
+    }
+}
+
 impl Proxy {
     /// Begins to flush collections.
     ///
@@ -99,23 +109,8 @@ impl Proxy {
         &self,
         collection: &CollectionRecord,
     ) -> Result<Vec<(ShardId, Flushed)>, Error> {
-        try_join_all(collection.shard_ids().map(|shard| self.begin_flush_of(shard))).await
-    }
-
-    /// Asks until the shard has a leader: a flush that was not begun may be asked for again.
-    async fn begin_flush_of(&self, shard: ShardId) -> Result<(ShardId, Flushed), Error> {
-        let mut backoff = Backoff::new(FIRST_DELAY, LONGEST_DELAY);
-        for _ in 1..ATTEMPTS {
-            match self.flush_shard(shard).await {
-                Err(error) if error.retry() == Retry::Yes => backoff.wait().await,
-                answer => return Ok((shard, answer?)),
-            }
-        }
-        Ok((shard, self.flush_shard(shard).await?))
-    }
-
-    async fn flush_shard(&self, shard: ShardId) -> Result<Flushed, Error> {
-        self.parts.shards.leader(shard).await?.flush(shard).await
+        let begin = async |shard| Ok((shard, self.ask_leader(shard, &Flush).await?));
+        try_join_all(collection.shard_ids().map(begin)).await
     }
 
     /// Whether a flush is done.

@@ -14,6 +14,7 @@ use redkite_types::limits;
 use crate::flush::Flushes;
 use crate::read::iterator::Iterators;
 use crate::read::plan_cache::PlanCache;
+use crate::write::number::Numbers;
 
 /// A source of primary keys for `autoID` fields.
 #[async_trait]
@@ -34,6 +35,9 @@ pub struct Settings {
     pub max_nq: u64,
     /// Largest result, bytes. Milvus: `quotaAndLimits.limits.maxOutputSize`.
     pub max_output_bytes: usize,
+    /// How long a call of a shard is repeated that finds no leader, or a failing one. Longer lets clients
+    /// wait through longer troubles, shorter tells them sooner.
+    pub patience: Duration,
 }
 
 impl Default for Settings {
@@ -43,6 +47,7 @@ impl Default for Settings {
             max_top_k: limits::MAX_TOP_K,
             max_nq: limits::MAX_NQ,
             max_output_bytes: limits::MAX_OUTPUT_BYTES,
+            patience: Duration::from_secs(30),
         }
     }
 }
@@ -94,6 +99,7 @@ pub struct Proxy {
     pub(crate) plans: PlanCache,
     pub(crate) iterators: Iterators,
     pub(crate) flushes: Flushes,
+    pub(crate) numbers: Numbers,
 }
 
 impl fmt::Debug for Proxy {
@@ -111,6 +117,7 @@ impl Proxy {
             plans: PlanCache::default(),
             iterators: Iterators::default(),
             flushes: Flushes::default(),
+            numbers: Numbers::new(),
         }
     }
 }

@@ -110,6 +110,7 @@ mod tests {
         vec![
             Error::NotReady { role: text("proxy"), node: 1, state: text("starting") },
             Error::Unavailable { reason: text("r") },
+            Error::ConnectionLost { what: text("w") },
             Error::Internal { reason: text("r") },
             Error::Unimplemented { what: text("w") },
             Error::DiskFull { reason: text("r") },
@@ -135,6 +136,7 @@ mod tests {
             Error::DatabaseInvalidName { database: text("d"), reason: text("r") },
             Error::NodeNotFound { node: 3 },
             Error::Io { reason: text("r") },
+            Error::Unsettled { reason: text("r") },
             Error::InvalidParameter { reason: text("r: invalid parameter") },
             Error::MissingParameter { reason: text("r") },
             Error::ParameterTooLarge { reason: text("r") },

@@ -47,6 +47,19 @@ impl Error {
         match self {
             Self::Service(error) => error,
             Self::NoSegment { segment } => ServiceError::SegmentNotLoaded { segment: segment.0 },
+            Self::Segment(redkite_segment::Error::Storage(error)) => (&error).into(),
+            Self::Segment(redkite_segment::Error::UnknownField { field }) => {
+                ServiceError::FieldNotFound { field: field.to_string() }
+            }
+            Self::Segment(
+                error @ (redkite_segment::Error::Queries { .. } | redkite_segment::Error::FieldType { .. }),
+            ) => ServiceError::invalid(error.to_string()),
+            Self::Metastore(error) if error.disk_full() => {
+                ServiceError::DiskFull { reason: error.to_string() }
+            }
+            Self::Metastore(error) if error.retryable() => {
+                ServiceError::Unavailable { reason: error.to_string() }
+            }
             other => ServiceError::internal(other.chain()),
         }
     }

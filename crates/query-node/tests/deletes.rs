@@ -131,7 +131,7 @@ impl Stage {
     }
 
     async fn checkpoint(&self, deltas: Vec<DeltaFile>) {
-        let checkpoint = ShardCheckpoint { lsn: Lsn(2), timestamp: DELETED, ahead: BTreeMap::new(), deltas };
+        let checkpoint = ShardCheckpoint { lsn: Lsn(2), timestamp: DELETED, deltas, ..ShardCheckpoint::default() };
         self.kv().put(ShardCheckpoint::key(&SHARD), checkpoint.encode().into()).await.unwrap();
     }
 

@@ -135,6 +135,9 @@ pub enum Error {
     NodeNotFound { node: i64 },
     #[error("{reason}: IO failed")]
     Io { reason: String },
+    /// Storage failed in the middle of it.
+    #[error("{reason}: IO failed, it is unknown whether this was applied")]
+    Unsettled { reason: String },
     /// The catch-all of Milvus's input checks; `reason` is the whole message.
     #[error("{reason}")]
     InvalidParameter { reason: String },
@@ -211,7 +214,7 @@ impl Error {
             Self::DatabaseNumLimit { .. } => Code::DatabaseNumLimit,
             Self::DatabaseInvalidName { .. } => Code::DatabaseInvalidName,
             Self::NodeNotFound { .. } => Code::NodeNotFound,
-            Self::Io { .. } => Code::IoFailed,
+            Self::Io { .. } | Self::Unsettled { .. } => Code::IoFailed,
             Self::InvalidParameter { .. } => Code::InvalidParameter,
             Self::MissingParameter { .. } => Code::MissingParameter,
             Self::ParameterTooLarge { .. } => Code::ParameterTooLarge,
@@ -237,7 +240,9 @@ impl Error {
             | Self::CollectionNotFullyLoaded { .. }
             | Self::NodeNotFound { .. }
             | Self::Fenced { .. } => Retry::Yes,
-            Self::ConnectionLost { .. } | Self::Timeout { .. } => Retry::MaybeApplied,
+            Self::ConnectionLost { .. } | Self::Unsettled { .. } | Self::Timeout { .. } => {
+                Retry::MaybeApplied
+            }
             Self::Internal { .. }
             | Self::Unimplemented { .. }
             | Self::DiskFull { .. }

@@ -14,6 +14,7 @@
 
 pub mod coordinator;
 pub mod error;
+pub mod files;
 pub mod read;
 pub mod segments;
 pub mod shard;
@@ -25,4 +26,6 @@ pub use coordinator::{
 pub use error::{Code, Error, Result, Retry};
 pub use read::{Consistency, RangeBounds, RetrieveRequest, SearchRequest, VectorParams, VectorQueries};
 pub use segments::{Delete, DeleteBatch, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory};
-pub use shard::{Flushed, ReadAck, Shard, ShardDirectory, WriteAck, WriteOp, WriteRequest};
+pub use shard::{
+    Flushed, MAX_UNSETTLED_WRITES, ReadAck, Shard, ShardDirectory, WriteAck, WriteId, WriteOp, WriteRequest,
+};

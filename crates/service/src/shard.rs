@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use redkite_query::reduce::{RetrievePart, SearchPart};
-use redkite_types::{Batch, PartitionId, PrimaryKeys, SegmentId, ShardId, Timestamp};
+use redkite_types::{Batch, PartitionId, PrimaryKeys, ProxyRun, SegmentId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::segments::DeleteBatch;
@@ -15,10 +15,28 @@ use crate::{Result, RetrieveRequest, SearchRequest};
 pub struct WriteRequest {
     /// The shard.
     pub shard: ShardId,
+    /// Which write it is: sent again, it is answered again, but not applied again.
+    pub id: WriteId,
     /// Schema the rows were validated against; a leader that knows a newer one answers `SchemaMismatch`.
     pub schema_version: u32,
     /// What to do.
     pub op: WriteOp,
+}
+
+/// How far the number of a write may be ahead of the first one that is not settled: this bounds what a leader
+/// has to remember of a proxy.
+pub const MAX_UNSETTLED_WRITES: u64 = 8192;
+
+/// Which write this is, however often it is sent, through whatever change of leaders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriteId {
+    /// Who numbers its writes.
+    pub proxy: ProxyRun,
+    /// Which of that proxy's writes to this shard.
+    pub sequence: u64,
+    /// Everything below is answered or given up, and is not sent again: what still arrives is refused. At
+    /// most `sequence`, and less than [`MAX_UNSETTLED_WRITES`] below it.
+    pub settled_below: u64,
 }
 
 /// What a write does. Batches hold every stored field of the schema, `$meta` included.
@@ -82,7 +100,8 @@ pub struct ReadAck<T> {
 /// A node that does not lead the shard MUST answer `ShardNotAvailable` or `Fenced` without effect.
 #[async_trait]
 pub trait Shard: Send + Sync {
-    /// Writes; returns when durable and visible.
+    /// Writes; returns when durable and visible. A write that was applied before is only acknowledged, by
+    /// whichever leader, until its proxy settles it or has been silent for ten minutes.
     async fn write(&self, request: WriteRequest) -> Result<WriteAck>;
     /// Searches growing and sealed rows of one shard; the nearest `limit` per query, best first.
     async fn search(&self, shard: ShardId, request: Arc<SearchRequest>) -> Result<ReadAck<SearchPart>>;

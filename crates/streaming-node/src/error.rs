@@ -5,6 +5,7 @@ use std::io;
 use redkite_cluster::KvError;
 use redkite_query::ReduceError;
 use redkite_service::Error as ServiceError;
+use redkite_service::files::no_room;
 use redkite_types::{Lsn, ShardId};
 use redkite_wal::WalError;
 
@@ -98,9 +99,7 @@ impl From<Error> for ServiceError {
         match error {
             Error::Log(error) => of_log(&error),
             Error::Metastore(error) => of_metastore(&error),
-            Error::Storage(error) | Error::Segment(redkite_segment::Error::Storage(error)) => {
-                of_storage(&error)
-            }
+            Error::Storage(error) | Error::Segment(redkite_segment::Error::Storage(error)) => (&error).into(),
             Error::Segment(error) => of_segment(error),
             Error::Apply(error) => error,
             Error::Deposed { shard } => Self::Fenced { what: format!("shard {shard}") },
@@ -109,22 +108,50 @@ impl From<Error> for ServiceError {
     }
 }
 
-/// What a caller is told of a failed log.
+/// What a caller is told whose write failed with the log.
 pub(crate) fn of_log(error: &WalError) -> ServiceError {
+    let reason = error.to_string();
     match error {
+        WalError::Io { maybe_applied: true, .. } => ServiceError::Unsettled { reason },
         // Who is told of a full disk may rely on that nothing was written.
-        WalError::Io { source, maybe_applied: false, .. } if disk_full(source) => {
-            ServiceError::DiskFull { reason: error.to_string() }
-        }
-        WalError::Fenced { .. } => ServiceError::Fenced { what: error.to_string() },
+        WalError::Io { source, .. } if no_room(source) => ServiceError::DiskFull { reason },
+        WalError::Io { source, .. } if passes(source) => ServiceError::Unavailable { reason },
+        WalError::Fenced { .. } => ServiceError::Fenced { what: reason },
         WalError::Closed { shard } => ServiceError::ShardNotAvailable { shard: shard.to_string() },
-        WalError::TooLarge { .. } => ServiceError::ParameterTooLarge { reason: error.to_string() },
+        // Nothing was taken, and the node opens the log anew.
+        WalError::Poisoned { .. } => ServiceError::Unavailable { reason },
+        WalError::TooLarge { .. } => ServiceError::ParameterTooLarge { reason },
         WalError::Io { .. }
-        | WalError::Poisoned { .. }
         | WalError::Corrupt { .. }
         | WalError::Format { .. }
-        | WalError::Truncated { .. }
-        | WalError::Empty => ServiceError::Io { reason: error.to_string() },
+        | WalError::Truncated { .. } => ServiceError::Io { reason },
+        WalError::Empty => ServiceError::Internal { reason },
+    }
+}
+
+/// Whether the log takes no more appends.
+pub(crate) fn ends_log(error: &WalError) -> bool {
+    !matches!(error, WalError::Io { maybe_applied: false, .. } | WalError::TooLarge { .. } | WalError::Empty)
+}
+
+/// What later writes are told after an error that ended the log: nothing of them was done.
+pub(crate) fn of_ended_log(error: &WalError) -> ServiceError {
+    match error {
+        WalError::Fenced { .. } | WalError::Closed { .. } => of_log(error),
+        other => ServiceError::Unavailable { reason: other.to_string() },
+    }
+}
+
+/// Whether the same call may succeed later without anybody repairing anything.
+fn passes(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted, TimedOut};
+    let stored = error.get_ref().and_then(|inner| inner.downcast_ref::<redkite_storage::Error>());
+    match stored {
+        Some(error) => error.retryable(),
+        None => matches!(
+            error.kind(),
+            ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted | TimedOut
+        ),
     }
 }
 
@@ -139,19 +166,10 @@ pub(crate) fn of_metastore(error: &KvError) -> ServiceError {
     }
 }
 
-fn of_storage(error: &redkite_storage::Error) -> ServiceError {
-    match error {
-        redkite_storage::Error::Io { source, .. } if disk_full(source) => {
-            ServiceError::DiskFull { reason: error.to_string() }
-        }
-        _ => ServiceError::Io { reason: error.to_string() },
-    }
-}
-
 /// What a caller is told of a read that a segment refused.
 pub(crate) fn of_segment(error: redkite_segment::Error) -> ServiceError {
     match error {
-        redkite_segment::Error::Storage(error) => of_storage(&error),
+        redkite_segment::Error::Storage(error) => (&error).into(),
         redkite_segment::Error::UnknownField { field } => {
             ServiceError::FieldNotFound { field: field.to_string() }
         }
@@ -165,11 +183,4 @@ pub(crate) fn of_segment(error: redkite_segment::Error) -> ServiceError {
 /// What a caller is told of parts that do not merge.
 pub(crate) fn of_reduce(error: &ReduceError) -> ServiceError {
     ServiceError::internal(error)
-}
-
-fn disk_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
 }

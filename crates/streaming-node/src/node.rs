@@ -3,7 +3,8 @@
 //! One loop watches the records. A new assignment starts a shard (many at the same time, a few of them
 //! recovering at once), a changed one restarts it under the new epoch, one that is gone stops it; when
 //! the collection is gone too, the log is removed. Every other change that concerns a shard plans its
-//! route anew. A shard whose log is damaged is refused, with the reason, and the others serve.
+//! route anew. A shard whose log is damaged is refused, with the reason, and the others serve. One whose
+//! log failed is opened anew; one whose log has gone to another leader is given up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::join_all;
 use parking_lot::RwLock;
-use redkite_catalog::{Change, Changes, ShardStatus};
+use redkite_catalog::{Change, Changes};
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{Backoff, Stopping};
 use redkite_service::{
@@ -32,7 +33,9 @@ use crate::{Environment, Error};
 
 /// Shards of one node that write files at the same time.
 const FLUSHES: usize = 2;
-/// How often idle and failed shards are looked for.
+/// Longest pause between tries to open a log.
+const RECOVERY_CEILING: Duration = Duration::from_secs(1);
+/// How often idle shards are looked for.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 /// A node that leads shards.
@@ -42,6 +45,8 @@ pub struct StreamingNode {
     recoveries: Arc<Semaphore>,
     flushes: Arc<Semaphore>,
     reports: Arc<Reports>,
+    /// Number of shards that are led, started or being stopped.
+    busy: Arc<watch::Sender<usize>>,
     /// Set by `stop`: nothing is started any more.
     stopped: AtomicBool,
 }
@@ -49,7 +54,42 @@ pub struct StreamingNode {
 /// A shard that is assigned to this node.
 struct Slot {
     leadership: Leadership,
-    state: Arc<watch::Sender<Stage>>,
+    post: Arc<Post>,
+}
+
+/// What is done under one assignment. Whoever works for it holds it; it counts as long as it lives.
+struct Post {
+    stage: watch::Sender<Stage>,
+    busy: Arc<watch::Sender<usize>>,
+}
+
+impl Post {
+    fn new(busy: &Arc<watch::Sender<usize>>) -> Arc<Self> {
+        busy.send_modify(|count| *count += 1);
+        let stage = watch::Sender::new(Stage::Starting { problem: None });
+        Arc::new(Self { stage, busy: busy.clone() })
+    }
+
+    /// Replaces the stage if it is as expected; whether it was.
+    fn change(&self, expected: impl FnOnce(&Stage) -> bool, next: Stage) -> bool {
+        self.stage.send_if_modified(|stage| {
+            let as_expected = expected(stage);
+            if as_expected {
+                *stage = next;
+            }
+            as_expected
+        })
+    }
+
+    fn is_starting(&self) -> bool {
+        self.stage.borrow().is_starting()
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        self.busy.send_modify(|count| *count -= 1);
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +98,16 @@ enum Stage {
     Serving(Arc<ShardLeader>),
     Refused(ServiceError),
     Stopped,
+}
+
+impl Stage {
+    fn is_starting(&self) -> bool {
+        matches!(self, Self::Starting { .. })
+    }
+
+    fn is_served_by(&self, leader: &Arc<ShardLeader>) -> bool {
+        matches!(self, Self::Serving(serving) if Arc::ptr_eq(serving, leader))
+    }
 }
 
 /// How a shard of this node does.
@@ -82,6 +132,7 @@ impl StreamingNode {
             recoveries,
             flushes: Arc::new(Semaphore::new(FLUSHES)),
             reports: Arc::default(),
+            busy: Arc::default(),
             stopped: AtomicBool::new(false),
         })
     }
@@ -106,18 +157,40 @@ impl StreamingNode {
             std::mem::take(&mut *shards)
         };
         join_all(slots.into_values().map(|slot| async move {
-            if let Stage::Serving(leader) = slot.state.send_replace(Stage::Stopped) {
+            if let Stage::Serving(leader) = slot.post.stage.send_replace(Stage::Stopped) {
                 leader.stop().await;
             }
         }))
         .await;
     }
 
+    /// Waits until nothing is assigned to this node and everything it led is settled and closed.
+    pub async fn drained(&self) {
+        let mut changes = self.environment.view.changes();
+        let mut busy = self.busy.subscribe();
+        loop {
+            let assigned = self.environment.view.read(|metadata| {
+                let node = self.environment.node;
+                metadata.assignments.iter().any(|(shard, assignment)| {
+                    assignment.node == node && metadata.collections.contains_key(&shard.collection)
+                })
+            });
+            if !assigned && *busy.borrow_and_update() == 0 {
+                return;
+            }
+            tokio::select! {
+                () = changes.any() => {}
+                // The sender lives in `self`.
+                _ = busy.changed() => {}
+            }
+        }
+    }
+
     /// How every shard of this node does.
     #[must_use]
     pub fn health(&self) -> Vec<ShardHealth> {
         let health = |(shard, slot): (&ShardId, &Slot)| {
-            let (serving, problem) = match &*slot.state.borrow() {
+            let (serving, problem) = match &*slot.post.stage.borrow() {
                 Stage::Starting { problem } => (false, problem.clone()),
                 Stage::Serving(leader) => {
                     let failure = leader.failure().map(|failure| failure.to_string());
@@ -134,7 +207,7 @@ impl StreamingNode {
     /// The leader of a shard; waits while it comes up.
     async fn leader(&self, shard: ShardId) -> Result<Arc<ShardLeader>> {
         let unavailable = || ServiceError::ShardNotAvailable { shard: shard.to_string() };
-        let Some(mut state) = self.shards.read().get(&shard).map(|slot| slot.state.subscribe()) else {
+        let Some(mut state) = self.shards.read().get(&shard).map(|slot| slot.post.stage.subscribe()) else {
             return Err(unavailable());
         };
         let deadline = Instant::now() + self.environment.settings.read_patience;
@@ -156,8 +229,12 @@ impl StreamingNode {
             if everything {
                 self.assign_all();
                 self.refresh_all();
-                // After the assignments: of a collection that is dropped from now on, a change tells.
-                self.remove_orphaned_logs().await;
+                // After the assignments: of a collection that is dropped from now on, a change tells. Not
+                // here: listing logs takes a while, and shards are to be led.
+                let node = self.clone();
+                self.environment.tasks.spawn("orphaned-logs", move |stopping| async move {
+                    stopping.race(node.remove_orphaned_logs()).await;
+                });
             } else {
                 self.follow(&seen);
             }
@@ -205,7 +282,7 @@ impl StreamingNode {
     }
 
     fn refresh(&self, shard: ShardId) {
-        let leader = self.shards.read().get(&shard).and_then(|slot| match &*slot.state.borrow() {
+        let leader = self.shards.read().get(&shard).and_then(|slot| match &*slot.post.stage.borrow() {
             Stage::Serving(leader) => Some(leader.clone()),
             _ => None,
         });
@@ -245,49 +322,43 @@ impl StreamingNode {
             return;
         }
         let before = shards.remove(&shard);
-        let replaced = before.map(|slot| slot.state.send_replace(Stage::Stopped));
+        let replaced = before.map(|slot| (slot.post.stage.send_replace(Stage::Stopped), slot.post));
         self.reports.stopped(shard);
         let started = wanted.map(|leadership| {
-            let state = Arc::new(watch::Sender::new(Stage::Starting { problem: None }));
-            shards.insert(shard, Slot { leadership, state: state.clone() });
-            (leadership, state)
+            let post = Post::new(&self.busy);
+            shards.insert(shard, Slot { leadership, post: post.clone() });
+            (leadership, post)
         });
         drop(shards);
         let node = self.clone();
         self.environment.tasks.spawn("shard-change", move |stopping| async move {
-            if let Some(Stage::Serving(leader)) = replaced {
+            if let Some((Stage::Serving(leader), _post)) = replaced {
                 leader.stop().await;
                 info!(%shard, "shard not led any more");
             }
-            if let Some((leadership, state)) = started {
-                stopping.race(node.bring_up(shard, leadership, &state)).await;
+            if let Some((leadership, post)) = started {
+                stopping.race(node.bring_up(shard, leadership, &post)).await;
             }
             node.remove_log_if_dropped(shard).await;
         });
     }
 
     /// Recovers a shard, trying again while that may help and it is still wanted.
-    async fn bring_up(&self, shard: ShardId, leadership: Leadership, state: &watch::Sender<Stage>) {
-        let ceiling = self.environment.settings.retry_ceiling;
-        let mut backoff = Backoff::new(Duration::from_millis(50), ceiling);
-        while matches!(&*state.borrow(), Stage::Starting { .. }) {
+    async fn bring_up(self: &Arc<Self>, shard: ShardId, leadership: Leadership, post: &Arc<Post>) {
+        let mut backoff = self.recovery_backoff();
+        while post.is_starting() {
             match self.recover(shard, leadership).await {
-                Ok(leader) => return self.serve(leader, state).await,
+                Ok(leader) => return self.serve(leader, post).await,
                 Err(error) if error.transient() => {
                     warn!(%shard, %error, "shard not recovered, trying again");
                     let problem = Some(error.to_string());
-                    change_stage(
-                        state,
-                        |stage| matches!(stage, Stage::Starting { .. }),
-                        Stage::Starting { problem },
-                    );
+                    post.change(Stage::is_starting, Stage::Starting { problem });
                     backoff.wait().await;
                 }
                 Err(error) => {
                     error!(%shard, %error, "shard refused");
                     metrics::counter!("redkite_shards_refused_total").increment(1);
-                    let refused = Stage::Refused(error.into());
-                    change_stage(state, |stage| matches!(stage, Stage::Starting { .. }), refused);
+                    post.change(Stage::is_starting, Stage::Refused(error.into()));
                 }
             }
         }
@@ -302,16 +373,23 @@ impl StreamingNode {
         ShardLeader::recover(self.environment.clone(), shard, leadership, self.flushes.clone()).await
     }
 
-    async fn serve(&self, leader: Arc<ShardLeader>, state: &watch::Sender<Stage>) {
-        let (shard, epoch) = (leader.id, leader.leadership.epoch);
-        let serving = Stage::Serving(leader.clone());
-        if change_stage(state, |stage| matches!(stage, Stage::Starting { .. }), serving) {
-            // Records that changed while it recovered had nobody to tell.
-            leader.refresh();
-            self.reports.serving(shard, ShardStatus { node: self.environment.node, epoch });
-        } else {
-            leader.stop().await;
+    /// Writers wait for a recovery, so it is tried often.
+    fn recovery_backoff(&self) -> Backoff {
+        let ceiling = self.environment.settings.retry_ceiling.min(RECOVERY_CEILING);
+        Backoff::new(Duration::from_millis(20), ceiling)
+    }
+
+    async fn serve(self: &Arc<Self>, leader: Arc<ShardLeader>, post: &Arc<Post>) {
+        if !post.change(Stage::is_starting, Stage::Serving(leader.clone())) {
+            return leader.stop().await;
         }
+        // Records that changed while it recovered had nobody to tell.
+        leader.refresh();
+        self.reports.serving(leader.id, self.environment.node, leader.leadership);
+        let (node, post) = (self.clone(), post.clone());
+        self.environment.tasks.spawn("shard-supervisor", move |stopping| async move {
+            stopping.race(node.supervise(leader, &post)).await;
+        });
     }
 
     async fn remove_log(&self, shard: ShardId) {
@@ -348,11 +426,10 @@ impl StreamingNode {
     }
 
     async fn keep_house(self: Arc<Self>, stopping: Stopping) {
-        let mut failed: BTreeMap<ShardId, Instant> = BTreeMap::new();
         while stopping.race(tokio::time::sleep(HOUSEKEEPING)).await.is_some() {
             let leaders: Vec<Arc<ShardLeader>> = {
                 let shards = self.shards.read();
-                let serving = |slot: &Slot| match &*slot.state.borrow() {
+                let serving = |slot: &Slot| match &*slot.post.stage.borrow() {
                     Stage::Serving(leader) => Some(leader.clone()),
                     _ => None,
                 };
@@ -361,6 +438,7 @@ impl StreamingNode {
             let (mut bytes, mut rows) = (0, 0);
             for leader in &leaders {
                 leader.seal_if_idle();
+                leader.forget_silent_proxies();
                 let (more_bytes, more_rows) = leader.load();
                 bytes += more_bytes;
                 rows += more_rows;
@@ -371,61 +449,65 @@ impl StreamingNode {
                 metrics::gauge!("redkite_growing_bytes").set(bytes as f64);
                 metrics::gauge!("redkite_growing_rows").set(rows as f64);
             }
-            self.heal(&leaders, &mut failed).await;
         }
     }
 
-    /// Opens logs anew that take no writes any more. Reads are served from memory meanwhile.
-    async fn heal(&self, leaders: &[Arc<ShardLeader>], failed: &mut BTreeMap<ShardId, Instant>) {
-        failed.retain(|shard, _| {
-            leaders.iter().any(|leader| leader.id == *shard && leader.failure().is_some())
-        });
-        for leader in leaders {
-            let broken =
-                matches!(leader.failure(), Some(failure) if !matches!(failure, ServiceError::Fenced { .. }));
-            let due = failed.get(&leader.id).is_none_or(|last| last.elapsed() >= Duration::from_secs(5));
-            if !broken || !due {
-                continue;
+    /// Looks after a shard that serves, until another takes its place.
+    async fn supervise(&self, mut leader: Arc<ShardLeader>, post: &Post) {
+        loop {
+            let mut stages = post.stage.subscribe();
+            let failure = tokio::select! {
+                failure = leader.failed() => failure,
+                // The sender is here.
+                _ = stages.wait_for(|stage| !stage.is_served_by(&leader)) => return,
+            };
+            if matches!(failure, ServiceError::Fenced { .. }) {
+                return self.give_up(&leader, post, failure).await;
             }
-            failed.insert(leader.id, Instant::now());
-            leader.stop().await;
-            match self.recover(leader.id, leader.leadership).await {
-                Ok(healed) if self.replace(leader, &healed) => {
+            match self.heal(&leader, post).await {
+                Some(healed) => leader = healed,
+                None => return,
+            }
+        }
+    }
+
+    /// Stops to lead a shard whose log another has: neither reads nor writes are answered here.
+    async fn give_up(&self, leader: &Arc<ShardLeader>, post: &Post, why: ServiceError) {
+        warn!(shard = %leader.id, %why, "shard is led by another");
+        if post.change(|stage| stage.is_served_by(leader), Stage::Refused(why)) {
+            self.reports.withdrawn(leader.id, leader.leadership);
+        }
+        leader.stop().await;
+    }
+
+    /// Opens a log anew that takes no writes any more. Reads are served from memory meanwhile. `None` if that
+    /// is not wanted any more.
+    async fn heal(&self, broken: &Arc<ShardLeader>, post: &Post) -> Option<Arc<ShardLeader>> {
+        let mut backoff = self.recovery_backoff();
+        broken.stop().await;
+        while post.stage.borrow().is_served_by(broken) {
+            match self.recover(broken.id, broken.leadership).await {
+                Ok(healed)
+                    if post.change(|stage| stage.is_served_by(broken), Stage::Serving(healed.clone())) =>
+                {
                     healed.refresh();
-                    info!(shard = %leader.id, "shard takes writes again");
+                    info!(shard = %broken.id, "shard takes writes again");
+                    return Some(healed);
                 }
-                Ok(unwanted) => {
-                    unwanted.stop().await;
-                    self.remove_log_if_dropped(leader.id).await;
+                Ok(unwanted) => unwanted.stop().await,
+                Err(Error::Log(error)) if error.is_fenced() => {
+                    self.give_up(broken, post, Error::Log(error).into()).await;
+                    return None;
                 }
-                Err(error) => warn!(shard = %leader.id, %error, "shard still takes no writes"),
+                Err(error) => {
+                    warn!(shard = %broken.id, %error, "shard still takes no writes");
+                    backoff.wait().await;
+                }
             }
         }
+        self.remove_log_if_dropped(broken.id).await;
+        None
     }
-
-    /// Puts a leader in the place of a broken one; `false` if that is not wanted any more.
-    fn replace(&self, broken: &Arc<ShardLeader>, healed: &Arc<ShardLeader>) -> bool {
-        let shards = self.shards.read();
-        let slot = shards.get(&broken.id).filter(|slot| slot.leadership == broken.leadership);
-        slot.is_some_and(|slot| {
-            change_stage(
-                &slot.state,
-                |stage| matches!(stage, Stage::Serving(old) if Arc::ptr_eq(old, broken)),
-                Stage::Serving(healed.clone()),
-            )
-        })
-    }
-}
-
-/// Replaces the stage if it is as expected; whether it was.
-fn change_stage(state: &watch::Sender<Stage>, expected: impl FnOnce(&Stage) -> bool, next: Stage) -> bool {
-    state.send_if_modified(|stage| {
-        let as_expected = expected(stage);
-        if as_expected {
-            *stage = next;
-        }
-        as_expected
-    })
 }
 
 #[async_trait]

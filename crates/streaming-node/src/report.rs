@@ -1,21 +1,23 @@
 //! Telling the metastore which shards are served here.
 //!
 //! Statuses are collected and written many to a transaction: at a start there are thousands. They stand
-//! under the process's lease; when that is replaced, all are written again.
+//! under the process's lease; when that is replaced, all are written again. Each is only written while
+//! the assignment is the one it acts on: a node that wakes up late does not speak over the next leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redkite_catalog::{Record, ShardStatus};
+use redkite_catalog::{Record, ShardAssignment, ShardStatus};
 use redkite_cluster::kv::{Compare, KvError, LeaseId, Txn};
 use redkite_runtime::{Backoff, Stopping};
-use redkite_types::ShardId;
+use redkite_types::{NodeId, ShardId};
 use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::Environment;
+use crate::shard::Leadership;
 
 /// Statuses written by one transaction; it takes 128 operations.
 const PART: usize = 100;
@@ -29,19 +31,27 @@ pub(crate) struct Reports {
 
 #[derive(Debug, Default)]
 struct Wanted {
-    statuses: BTreeMap<ShardId, ShardStatus>,
+    statuses: BTreeMap<ShardId, Claimed>,
     /// Statuses to be written.
     dirty: BTreeSet<ShardId>,
     /// Statuses to be taken back.
     gone: BTreeMap<ShardId, ShardStatus>,
 }
 
+/// A status, and the assignment it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Claimed {
+    status: ShardStatus,
+    leadership: Leadership,
+}
+
 impl Reports {
     /// The shard is served.
-    pub(crate) fn serving(&self, shard: ShardId, status: ShardStatus) {
+    pub(crate) fn serving(&self, shard: ShardId, node: NodeId, leadership: Leadership) {
+        let status = ShardStatus { node, epoch: leadership.epoch };
         let mut wanted = self.wanted.lock();
         wanted.gone.remove(&shard);
-        wanted.statuses.insert(shard, status);
+        wanted.statuses.insert(shard, Claimed { status, leadership });
         wanted.dirty.insert(shard);
         self.changed.notify_one();
     }
@@ -49,10 +59,19 @@ impl Reports {
     /// The shard is not served any more.
     pub(crate) fn stopped(&self, shard: ShardId) {
         let mut wanted = self.wanted.lock();
-        if let Some(status) = wanted.statuses.remove(&shard) {
+        if let Some(claimed) = wanted.statuses.remove(&shard) {
             wanted.dirty.remove(&shard);
-            wanted.gone.insert(shard, status);
+            wanted.gone.insert(shard, claimed.status);
             self.changed.notify_one();
+        }
+    }
+
+    /// The shard is not served any more under this assignment.
+    pub(crate) fn withdrawn(&self, shard: ShardId, leadership: Leadership) {
+        let reported =
+            self.wanted.lock().statuses.get(&shard).is_some_and(|claimed| claimed.leadership == leadership);
+        if reported {
+            self.stopped(shard);
         }
     }
 
@@ -61,7 +80,7 @@ impl Reports {
         let mut lease = node.lease.clone();
         // What was written under another lease is gone with it.
         let mut written_under = None;
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
         loop {
             let held = lease.as_mut().map(|lease| *lease.borrow_and_update());
             if held != written_under {
@@ -102,22 +121,23 @@ impl Reports {
 
     async fn write(&self, node: &Environment, lease: Option<LeaseId>) -> Result<(), KvError> {
         loop {
-            let part: Vec<(ShardId, ShardStatus)> = {
+            let part: Vec<(ShardId, Claimed)> = {
                 let wanted = self.wanted.lock();
-                let status = |shard: &ShardId| Some((*shard, wanted.statuses.get(shard)?.clone()));
-                wanted.dirty.iter().filter_map(status).take(PART).collect()
+                let claimed = |shard: &ShardId| Some((*shard, wanted.statuses.get(shard)?.clone()));
+                wanted.dirty.iter().filter_map(claimed).take(PART).collect()
             };
             if part.is_empty() {
                 return self.take_back(node).await;
             }
-            let txn = part.iter().fold(Txn::new(), |txn, (shard, status)| match lease {
-                Some(lease) => txn.put_leased(ShardStatus::key(shard), status.encode(), lease),
-                None => txn.put(ShardStatus::key(shard), status.encode()),
-            });
-            node.kv.txn(txn).await?;
+            if !put(node, lease, &part).await? && part.len() > 1 {
+                // One of the assignments has changed: the others are still good.
+                for one in part.chunks(1) {
+                    put(node, lease, one).await?;
+                }
+            }
             let mut wanted = self.wanted.lock();
-            for (shard, status) in part {
-                if wanted.statuses.get(&shard) == Some(&status) {
+            for (shard, claimed) in part {
+                if wanted.statuses.get(&shard) == Some(&claimed) {
                     wanted.dirty.remove(&shard);
                 }
             }
@@ -135,4 +155,20 @@ impl Reports {
             self.wanted.lock().gone.remove(&shard);
         }
     }
+}
+
+/// Writes statuses; `false` if an assignment is not what it was.
+async fn put(
+    node: &Environment,
+    lease: Option<LeaseId>,
+    part: &[(ShardId, Claimed)],
+) -> Result<bool, KvError> {
+    let txn = part.iter().fold(Txn::new(), |txn, (shard, Claimed { status, leadership })| {
+        let txn = txn.when(Compare::mod_revision(ShardAssignment::key(shard), leadership.revision));
+        match lease {
+            Some(lease) => txn.put_leased(ShardStatus::key(shard), status.encode(), lease),
+            None => txn.put(ShardStatus::key(shard), status.encode()),
+        }
+    });
+    Ok(node.kv.txn(txn).await?.committed)
 }

@@ -8,8 +8,9 @@ use redkite_service::{Error, Shard, WriteAck, WriteOp, WriteRequest};
 use redkite_types::{Batch, FieldId, PartitionId, PrimaryKeys, ShardId, Timestamp};
 
 use crate::collection::written_partition;
-use crate::leader::ShardCall;
+use crate::leader::{ShardCall, of_writes};
 use crate::read::partition_key::partition_of;
+use crate::write::number::Numbered;
 use crate::{Proxy, refuse};
 
 /// Which partition rows go to.
@@ -96,14 +97,28 @@ fn positions(
     collection.shard_ids().zip(rows).filter(|(_, rows)| !rows.is_empty())
 }
 
-struct Write(WriteRequest);
+struct Write {
+    numbered: Numbered,
+    shard: ShardId,
+    schema_version: u32,
+    op: WriteOp,
+}
 
 impl ShardCall for Write {
     type Answer = WriteAck;
 
     fn call<'a>(&'a self, _: ShardId, leader: &'a dyn Shard) -> BoxFuture<'a, Result<WriteAck, Error>> {
-        // A copy is a small part of what a write costs, and a leader that moves costs no client an error.
-        leader.write(self.0.clone())
+        leader.write(WriteRequest {
+            shard: self.shard,
+            id: self.numbered.id(),
+            schema_version: self.schema_version,
+            // A copy is a small part of what a write costs, and a leader that moves costs no client an error.
+            op: self.op.clone(),
+        })
+    }
+
+    fn is_repeated(&self, error: &Error) -> bool {
+        of_writes(error)
     }
 }
 
@@ -114,14 +129,19 @@ impl Proxy {
         collection: &CollectionRecord,
         writes: impl IntoIterator<Item = (ShardId, WriteOp)>,
     ) -> Result<Timestamp, Error> {
-        let schema_version = collection.schema.version;
-        let write = |(shard, op)| self.write_shard(WriteRequest { shard, schema_version, op });
+        let write = |(shard, op)| self.write_shard(shard, collection.schema.version, op);
         let written = try_join_all(writes.into_iter().map(write)).await?;
         Ok(written.into_iter().max().unwrap_or_default())
     }
 
-    async fn write_shard(&self, request: WriteRequest) -> Result<Timestamp, Error> {
-        let ack = self.ask_leader(request.shard, &Write(request)).await?;
+    async fn write_shard(
+        &self,
+        shard: ShardId,
+        schema_version: u32,
+        op: WriteOp,
+    ) -> Result<Timestamp, Error> {
+        let numbered = self.numbers.number(shard, |shard| self.has_collection_of(shard)).await;
+        let ack = self.ask_leader(shard, &Write { numbered, shard, schema_version, op }).await?;
         self.parts.clock.observe(ack.timestamp);
         Ok(ack.timestamp)
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed assumption fails the test")]
 
+mod leaders;
 mod reads;
 mod world;
 mod writes;

@@ -22,7 +22,7 @@ fn pairs(params: &[(&str, &str)]) -> Vec<KeyValuePair> {
         .collect()
 }
 
-fn search(params: &[(&str, &str)]) -> SearchRequest {
+pub(crate) fn search(params: &[(&str, &str)]) -> SearchRequest {
     let vector: Vec<u8> = [1.0_f32, 2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
     let placeholder = PlaceholderValue {
         tag: "$0".to_owned(),
@@ -57,7 +57,7 @@ fn texts(keys: &[i64]) -> Vec<Column> {
     vec![Column::new(FieldId(101), ColumnData::VarChar(texts))]
 }
 
-fn hits(hits: &[(i64, f32)]) -> SearchPart {
+pub(crate) fn hits(hits: &[(i64, f32)]) -> SearchPart {
     let keys: Vec<i64> = hits.iter().map(|hit| hit.0).collect();
     SearchPart {
         nq: 1,
@@ -77,14 +77,14 @@ fn rows(keys: &[i64]) -> RetrievePart {
     }
 }
 
-fn found(results: &SearchResults) -> Vec<i64> {
+pub(crate) fn found(results: &SearchResults) -> Vec<i64> {
     match &results.results.as_ref().unwrap().ids.as_ref().unwrap().id_field {
         Some(IdField::IntId(ids)) => ids.data.clone(),
         other => panic!("no int ids: {other:?}"),
     }
 }
 
-async fn run(world: &World, request: SearchRequest) -> Result<SearchResults, Error> {
+pub(crate) async fn run(world: &World, request: SearchRequest) -> Result<SearchResults, Error> {
     world.proxy.search(RequestContext::default(), request).await
 }
 

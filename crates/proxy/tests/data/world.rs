@@ -36,6 +36,8 @@ pub(crate) const NOW_MILLIS: u64 = 1_700_000_000_000;
 #[derive(Default)]
 pub(crate) struct Shards {
     pub(crate) writes: Mutex<Vec<WriteRequest>>,
+    /// How the next writes fail; `None` never answers. Then they succeed.
+    pub(crate) write_failures: Mutex<VecDeque<Option<Error>>>,
     pub(crate) searches: Mutex<Vec<Arc<SearchRequest>>>,
     pub(crate) retrieves: Mutex<Vec<Arc<RetrieveRequest>>>,
     pub(crate) search_answers: Mutex<VecDeque<Result<SearchPart, Error>>>,
@@ -65,7 +67,12 @@ impl Shard for Shards {
     async fn write(&self, request: WriteRequest) -> Result<WriteAck, Error> {
         let timestamp = timestamp(request.shard.ordinal);
         self.writes.lock().push(request);
-        Ok(WriteAck { timestamp })
+        let failure = self.write_failures.lock().pop_front();
+        match failure {
+            None => Ok(WriteAck { timestamp }),
+            Some(Some(error)) => Err(error),
+            Some(None) => std::future::pending().await,
+        }
     }
 
     async fn search(
@@ -230,6 +237,12 @@ impl World {
     /// Records something and waits until the proxy sees it.
     pub(crate) async fn put<R: Record>(&self, key: &R::Key, record: &R) {
         let revision = self.kv.put(R::key(key), record.encode().into()).await.unwrap();
+        self.view.wait_for(revision).await;
+    }
+
+    /// Removes a record and waits until the proxy sees it.
+    pub(crate) async fn remove<R: Record>(&self, key: &R::Key) {
+        let revision = self.kv.delete(R::key(key)).await.unwrap();
         self.view.wait_for(revision).await;
     }
 

@@ -1,12 +1,13 @@
 //! What does a shard's log say? The versioned format of its records.
 //!
 //! ```text
-//! byte  0      format version (1)
-//! byte  1      kind: 1 insert, 2 upsert, 3 delete
-//! bytes 2..8   zero
-//! bytes 8..16  timestamp
-//! then         insert, upsert: u32 parts, each: i64 partition, batch
-//!              delete: u8 whether one partition is meant, i64 that partition, keys
+//! byte  0       format version (2)
+//! byte  1       kind: 1 insert, 2 upsert, 3 delete
+//! bytes 2..8    zero
+//! bytes 8..16   timestamp
+//! bytes 16..40  id of the write: proxy, sequence, settled below (not in version 1)
+//! then          insert, upsert: u32 parts, each: i64 partition, batch
+//!               delete: u8 whether one partition is meant, i64 that partition, keys
 //! ```
 //!
 //! Numbers are little-endian; columns are raw arrays ([`columns`]), so that writing a batch is a few
@@ -18,12 +19,14 @@ mod columns;
 #[cfg(test)]
 mod tests;
 
-use redkite_service::WriteOp;
-use redkite_types::{PartitionId, Timestamp};
+use redkite_service::{WriteId, WriteOp};
+use redkite_types::{PartitionId, ProxyRun, Timestamp};
 
 use columns::{Reader, Writer};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Its records do not say which write they are.
+const WITHOUT_ID: u8 = 1;
 const TIMESTAMP: std::ops::Range<usize> = 8..16;
 
 const INSERT: u8 = 1;
@@ -47,15 +50,18 @@ pub(crate) struct EncodedWrite(Vec<u8>);
 impl EncodedWrite {
     /// Encodes a write that has no timestamp yet.
     #[must_use]
-    pub(crate) fn new(op: &WriteOp) -> Self {
+    pub(crate) fn new(id: WriteId, op: &WriteOp) -> Self {
         let kind = match op {
             WriteOp::Insert(_) => INSERT,
             WriteOp::Upsert(_) => UPSERT,
             WriteOp::Delete { .. } => DELETE,
         };
-        let mut writer = Writer::with_capacity(64 + size_hint(op));
+        let mut writer = Writer::with_capacity(96 + size_hint(op));
         writer.bytes(&[VERSION, kind, 0, 0, 0, 0, 0, 0]);
         writer.u64(0);
+        writer.u64(id.proxy.0);
+        writer.u64(id.sequence);
+        writer.u64(id.settled_below);
         match op {
             WriteOp::Insert(parts) | WriteOp::Upsert(parts) => {
                 writer.count(parts.len());
@@ -97,18 +103,28 @@ fn size_hint(op: &WriteOp) -> usize {
 }
 
 /// A record read back.
+#[derive(Debug, PartialEq)]
+pub(crate) struct DecodedWrite {
+    pub(crate) timestamp: Timestamp,
+    /// Records of version 1 have none.
+    pub(crate) id: Option<WriteId>,
+    pub(crate) op: WriteOp,
+}
+
+/// Reads a record back.
 ///
 /// # Errors
 /// If it is of an unknown version or damaged.
-pub(crate) fn decode(record: &[u8]) -> Result<(Timestamp, WriteOp), RecordError> {
+pub(crate) fn decode(record: &[u8]) -> Result<DecodedWrite, RecordError> {
     let mut reader = Reader::new(record);
     let version = reader.u8()?;
-    if version != VERSION {
-        return Err(reader.problem(format!("format version {version}, this build reads {VERSION}")));
+    if !matches!(version, WITHOUT_ID | VERSION) {
+        return Err(reader.problem(format!("format version {version}, this build reads up to {VERSION}")));
     }
     let kind = reader.u8()?;
     reader.take(TIMESTAMP.start - 2)?;
     let timestamp = Timestamp(reader.u64()?);
+    let id = (version != WITHOUT_ID).then(|| id(&mut reader)).transpose()?;
     let op = match kind {
         INSERT => WriteOp::Insert(parts(&mut reader)?),
         UPSERT => WriteOp::Upsert(parts(&mut reader)?),
@@ -120,7 +136,12 @@ pub(crate) fn decode(record: &[u8]) -> Result<(Timestamp, WriteOp), RecordError>
         other => return Err(reader.problem(format!("unknown kind {other}"))),
     };
     reader.end()?;
-    Ok((timestamp, op))
+    Ok(DecodedWrite { timestamp, id, op })
+}
+
+fn id(reader: &mut Reader<'_>) -> Result<WriteId, RecordError> {
+    let proxy = ProxyRun(reader.u64()?);
+    Ok(WriteId { proxy, sequence: reader.u64()?, settled_below: reader.u64()? })
 }
 
 fn parts(reader: &mut Reader<'_>) -> Result<Vec<(PartitionId, redkite_types::Batch)>, RecordError> {

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use redkite_types::{Batch, Bitmap, Column, ColumnData, FieldId, PrimaryKeys, Timestamp, VarColumn};
 
+const ID: WriteId = WriteId { proxy: ProxyRun(0x0102_0304_0506_0708), sequence: 300, settled_below: 299 };
+
 use super::*;
 
 fn batch(rows: usize) -> Batch {
@@ -26,8 +28,9 @@ fn batch(rows: usize) -> Batch {
 }
 
 fn round_trip(op: &WriteOp) {
-    let record = EncodedWrite::new(op).stamped(Timestamp(77));
-    assert_eq!(decode(&record).unwrap(), (Timestamp(77), op.clone()));
+    let record = EncodedWrite::new(ID, op).stamped(Timestamp(77));
+    let decoded = DecodedWrite { timestamp: Timestamp(77), id: Some(ID), op: op.clone() };
+    assert_eq!(decode(&record).unwrap(), decoded);
 }
 
 #[test]
@@ -41,49 +44,73 @@ fn writes_round_trip() {
     });
 }
 
-/// Logs of released versions are read for ever: this record is what version 1 writes.
+fn delete() -> WriteOp {
+    WriteOp::Delete { partition: Some(PartitionId(9)), keys: PrimaryKeys::Int64(vec![258]) }
+}
+
+fn insert() -> WriteOp {
+    let texts = ColumnData::VarChar(["ab"].iter().collect());
+    WriteOp::Insert(vec![(PartitionId(1), Batch::new(vec![Column::new(FieldId(100), texts)]))])
+}
+
+const DELETE_BODY: &[u8] = &[
+    1, 9, 0, 0, 0, 0, 0, 0, 0, // partition
+    0, 1, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, // keys
+];
+
+const INSERT_BODY: &[u8] = &[
+    1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, // parts, partition
+    1, 0, 0, 0, 1, 0, 0, 0, // columns, rows
+    100, 0, 0, 0, 0, 0, 0, 0, 21, 0, 0, 0, 0, 0, 0, 0, 0, // field, type, dim, validity
+    2, 0, 0, 0, b'a', b'b', // lengths, bytes
+];
+
+/// What version 2 writes. Changing it without a new version fails here.
 #[test]
 fn format_is_golden() {
-    let op = WriteOp::Delete { partition: Some(PartitionId(9)), keys: PrimaryKeys::Int64(vec![258]) };
-    let record = EncodedWrite::new(&op).stamped(Timestamp(5));
-    let golden: &[u8] = &[
-        1, 3, 0, 0, 0, 0, 0, 0, // version, kind
-        5, 0, 0, 0, 0, 0, 0, 0, // timestamp
-        1, 9, 0, 0, 0, 0, 0, 0, 0, // partition
-        0, 1, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0, // keys
-    ];
-    assert_eq!(record, golden);
-    let op = WriteOp::Insert(vec![(
-        PartitionId(1),
-        Batch::new(vec![Column::new(FieldId(100), ColumnData::VarChar(["ab"].iter().collect()))]),
-    )]);
-    let golden: &[u8] = &[
-        1, 1, 0, 0, 0, 0, 0, 0, // version, kind
-        6, 0, 0, 0, 0, 0, 0, 0, // timestamp
-        1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, // parts, partition
-        1, 0, 0, 0, 1, 0, 0, 0, // columns, rows
-        100, 0, 0, 0, 0, 0, 0, 0, 21, 0, 0, 0, 0, 0, 0, 0, 0, // field, type, dim, validity
-        2, 0, 0, 0, b'a', b'b', // lengths, bytes
-    ];
-    assert_eq!(EncodedWrite::new(&op).stamped(Timestamp(6)), golden);
+    for (kind, op, body) in [(3, delete(), DELETE_BODY), (1, insert(), INSERT_BODY)] {
+        let golden: &[u8] = &[
+            2, kind, 0, 0, 0, 0, 0, 0, // version, kind
+            5, 0, 0, 0, 0, 0, 0, 0, // timestamp
+            8, 7, 6, 5, 4, 3, 2, 1, // proxy
+            44, 1, 0, 0, 0, 0, 0, 0, // sequence
+            43, 1, 0, 0, 0, 0, 0, 0, // settled below
+        ];
+        let golden = [golden, body].concat();
+        assert_eq!(EncodedWrite::new(ID, &op).stamped(Timestamp(5)), golden);
+        assert_eq!(decode(&golden).unwrap(), DecodedWrite { timestamp: Timestamp(5), id: Some(ID), op });
+    }
+}
+
+/// Logs of released versions are read for ever: these records are what version 1 wrote.
+#[test]
+fn records_without_an_id_are_read() {
+    for (kind, op, body) in [(3, delete(), DELETE_BODY), (1, insert(), INSERT_BODY)] {
+        let golden: &[u8] = &[
+            1, kind, 0, 0, 0, 0, 0, 0, // version, kind
+            5, 0, 0, 0, 0, 0, 0, 0, // timestamp
+        ];
+        let decoded = DecodedWrite { timestamp: Timestamp(5), id: None, op };
+        assert_eq!(decode(&[golden, body].concat()).unwrap(), decoded);
+    }
 }
 
 #[test]
 fn other_versions_and_lengths_are_refused() {
     let op = WriteOp::Delete { partition: None, keys: PrimaryKeys::Int64(vec![1]) };
-    let mut record = EncodedWrite::new(&op).stamped(Timestamp(5));
+    let mut record = EncodedWrite::new(ID, &op).stamped(Timestamp(5));
     record.push(0);
     assert!(decode(&record).is_err());
     record.pop();
-    record[0] = 2;
-    assert!(decode(&record).unwrap_err().problem.contains("version 2"));
+    record[0] = 3;
+    assert!(decode(&record).unwrap_err().problem.contains("version 3"));
 }
 
 proptest! {
     #[test]
     fn damage_never_panics(position in 0_usize..2000, value: u8, cut in 0_usize..2000) {
         let op = WriteOp::Upsert(vec![(PartitionId(1), batch(40))]);
-        let mut record = EncodedWrite::new(&op).stamped(Timestamp(5));
+        let mut record = EncodedWrite::new(ID, &op).stamped(Timestamp(5));
         let position = position % record.len();
         record[position] = value;
         let _ = decode(&record);

@@ -5,12 +5,13 @@
 
 use redkite_catalog::CollectionRecord;
 use redkite_runtime::blocking;
-use redkite_service::{Error as ServiceError, Result, WriteAck, WriteOp, WriteRequest};
+use redkite_service::{Error as ServiceError, Result, WriteAck, WriteId, WriteOp, WriteRequest};
 use redkite_types::{Batch, DataType, FieldSchema, PartitionId, PrimaryKeys};
 use redkite_wal::MAX_RECORD_BYTES;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::once::{Arrival, Claim};
 use super::{Command, QueuedWrite, ShardLeader};
 use crate::record::EncodedWrite;
 
@@ -25,6 +26,36 @@ pub(super) fn permits(bytes: u64) -> usize {
 impl ShardLeader {
     /// Writes; returns when durable and visible.
     pub(crate) async fn write(&self, request: WriteRequest) -> Result<WriteAck> {
+        loop {
+            match self.writes.arrive(request.id, self.clock.now())? {
+                Arrival::New(claim, outcome) => {
+                    self.enqueue(request, claim).await?;
+                    // Once queued there is no giving up: the answer must say what happened.
+                    return outcome.await.map_err(|_| self.unanswered())?;
+                }
+                Arrival::UnderWay(outcome) => {
+                    metrics::counter!("redkite_shard_writes_repeated_total").increment(1);
+                    if let Ok(outcome) = outcome.await {
+                        return outcome;
+                    }
+                    // Given up by whoever sent it first: it is up to this one.
+                }
+                Arrival::Applied(timestamp) => {
+                    metrics::counter!("redkite_shard_writes_repeated_total").increment(1);
+                    return Ok(WriteAck { timestamp });
+                }
+                Arrival::Settled => {
+                    let WriteId { proxy, sequence, .. } = request.id;
+                    return Err(ServiceError::invalid(format!(
+                        "write {sequence} of proxy {proxy} came after it was settled"
+                    )));
+                }
+            }
+        }
+    }
+
+    /// Hands a write over to the shard's writer. If it is refused, the claim is dropped: nothing was done.
+    async fn enqueue(&self, request: WriteRequest, claim: Claim) -> Result<()> {
         let deadline = Instant::now() + self.node.settings.write_patience;
         self.admit(&request).await?;
         self.files_keep_up(deadline).await?;
@@ -33,7 +64,7 @@ impl ShardLeader {
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
         let room = tokio::time::timeout_at(deadline, self.room.clone().acquire_many_owned(wanted)).await;
         let room = room.map_err(|_| self.too_many_writes())?.map_err(|_| self.stopped())?;
-        let (op, record) = encode(request.op).await;
+        let (op, record) = encode(request.id, request.op).await;
         // The log refuses a group as a whole.
         if record.len() > MAX_RECORD_BYTES {
             let (size, most) = (record.len(), MAX_RECORD_BYTES);
@@ -41,15 +72,20 @@ impl ShardLeader {
                 reason: format!("a write of {size} bytes to one shard is larger than {most} bytes"),
             });
         }
-        let (reply, written) = oneshot::channel();
-        let write = Command::Write(Box::new(QueuedWrite { op, record, reply, room }));
+        let write = Command::Write(Box::new(QueuedWrite { op, record, claim, room }));
         let queued = tokio::time::timeout_at(deadline, self.queue.send(write)).await;
-        queued.map_err(|_| self.too_many_writes())?.map_err(|_| self.stopped())?;
-        // Once queued there is no giving up: the answer must say what happened.
-        written.await.map_err(|_| match self.failure() {
+        queued.map_err(|_| self.too_many_writes())?.map_err(|_| self.stopped())
+    }
+
+    /// What is known of a queued write that the writer let go.
+    fn unanswered(&self) -> ServiceError {
+        match self.failure() {
+            // It stopped before it took the write.
             None => self.stopped(),
-            Some(failure) => ServiceError::Timeout { what: failure.to_string() },
-        })?
+            Some(failure @ ServiceError::Fenced { .. }) => failure,
+            // It broke, perhaps with the write in its hands.
+            Some(failure) => ServiceError::Unsettled { reason: failure.to_string() },
+        }
     }
 
     fn too_many_writes(&self) -> ServiceError {
@@ -150,7 +186,7 @@ fn check_keys(key: &FieldSchema, keys: &PrimaryKeys) -> Result<()> {
     }
 }
 
-async fn encode(op: WriteOp) -> (WriteOp, EncodedWrite) {
+async fn encode(id: WriteId, op: WriteOp) -> (WriteOp, EncodedWrite) {
     let large = match &op {
         WriteOp::Insert(parts) | WriteOp::Upsert(parts) => {
             parts.iter().map(|(_, batch)| batch.memory_bytes()).sum::<usize>() > LARGE
@@ -158,7 +194,7 @@ async fn encode(op: WriteOp) -> (WriteOp, EncodedWrite) {
         WriteOp::Delete { keys, .. } => keys.len() > LARGE / 16,
     };
     let work = move || {
-        let record = EncodedWrite::new(&op);
+        let record = EncodedWrite::new(id, &op);
         (op, record)
     };
     if large { blocking(work).await } else { work() }

@@ -86,6 +86,7 @@ impl ShardLeader {
             moved.timestamp = generation.timestamp;
             moved.ahead.retain(|_, lsn| *lsn > generation.lsn);
             moved.deltas.extend(files.delta().cloned());
+            moved.writes.clone_from(&generation.writes);
         } else {
             moved.ahead.extend(part.segments.iter().map(|segment| (segment.partition, generation.lsn)));
         }

@@ -77,8 +77,14 @@ impl ShardLeader {
             if stopping.now() {
                 return;
             }
-            // Not cut short by a stop: a transaction that was sent may be applied.
-            let outcome = self.flush_generation(&generation, &mut files).await;
+            let written = stopping.race(self.write_files(&generation, &mut files)).await;
+            let outcome = match written {
+                // Not cut short by a stop: a transaction that was sent may be applied.
+                Some(Ok(())) => self.record(&generation, &files).await,
+                Some(Err(error)) => Err(error),
+                // What is written has no record, and is collected.
+                None => return,
+            };
             drop((gate, turn));
             match outcome {
                 Ok(()) => {
@@ -115,7 +121,7 @@ impl ShardLeader {
         next
     }
 
-    async fn flush_generation(&self, generation: &Generation, files: &mut Files) -> Result<(), Error> {
+    async fn write_files(&self, generation: &Generation, files: &mut Files) -> Result<(), Error> {
         let Some(collection) = self.state.lock().route.collection.clone() else {
             return Err(Error::Deposed { shard: self.id });
         };
@@ -131,6 +137,10 @@ impl ShardLeader {
             files.delta = Some(self.write_delta(generation, &collection.record).await?);
             reach(AFTER_DELTA_FILE)?;
         }
+        Ok(())
+    }
+
+    async fn record(&self, generation: &Generation, files: &Files) -> Result<(), Error> {
         reach(BEFORE_COMMIT)?;
         let revision = self.commit(generation, files).await?;
         self.committed(generation, revision).await;

@@ -1,7 +1,7 @@
 //! How does one shard work? Its leader: the only writer of its log, the server of its newest rows.
 //!
 //! ```text
-//! write   [`admit`] checks and waits for room → queue → [`writer`] stamps, appends to the log; once
+//! write   [`once`] knows repetitions → [`admit`] checks and waits for room → queue → [`writer`] stamps, appends to the log; once
 //!         durable: deletes to query nodes ([`feed`]), rows to growing segments, read point forward, answer
 //! read    [`read`] takes memory, [`route`] and read point together, asks query nodes, merges
 //! flush   [`writer`] seals everything at one position of the log → [`flush`] writes files →
@@ -14,6 +14,7 @@ mod commit;
 pub(crate) mod deletes;
 mod feed;
 mod flush;
+mod once;
 mod read;
 mod recover;
 pub(crate) mod route;
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 use crate::Environment;
 use crate::error::of_metastore;
 use crate::record::EncodedWrite;
+use once::{Claim, Writes};
 use route::Route;
 use state::State;
 
@@ -57,7 +59,7 @@ enum Command {
 struct QueuedWrite {
     op: redkite_service::WriteOp,
     record: EncodedWrite,
-    reply: oneshot::Sender<Result<redkite_service::WriteAck>>,
+    claim: Claim,
     /// Given back with the answer.
     room: tokio::sync::OwnedSemaphorePermit,
 }
@@ -81,6 +83,8 @@ pub(crate) struct ShardLeader {
     state: Mutex<State>,
     /// Held while a route is planned and installed, so that an older one never replaces a newer.
     routing: Mutex<()>,
+    /// Which writes are applied or under way.
+    writes: Arc<Writes>,
     queue: mpsc::Sender<Command>,
     /// Room for writes that are not answered yet, in KiB.
     room: Arc<Semaphore>,
@@ -142,6 +146,11 @@ impl ShardLeader {
         }
     }
 
+    /// Forgets proxies that have not written for long.
+    pub(crate) fn forget_silent_proxies(&self) {
+        self.writes.forget_silent(self.clock.now());
+    }
+
     /// Every delete after a timestamp that is not in recorded delete files.
     pub(crate) async fn deletes_after(&self, after: Timestamp) -> Result<DeleteBatch> {
         // The asker is among the receivers of deletes once the route shows what it was given to hold:
@@ -153,6 +162,18 @@ impl ShardLeader {
     /// Why no write is taken any more, if so.
     pub(crate) fn failure(&self) -> Option<ServiceError> {
         self.state.lock().failure.clone()
+    }
+
+    /// Waits until no write is taken any more.
+    pub(crate) async fn failed(&self) -> ServiceError {
+        let mut changes = self.changes.subscribe();
+        loop {
+            if let Some(failure) = self.failure() {
+                return failure;
+            }
+            // The sender lives in `self`.
+            let _ = changes.changed().await;
+        }
     }
 
     /// Why the last try of a flush failed, if so.

@@ -17,9 +17,10 @@ use tracing::info;
 
 use super::admit::permits;
 use super::commit::read_checkpoint;
+use super::once::Writes;
 use super::state::State;
 use super::{Command, Leadership, ShardLeader};
-use crate::record::decode;
+use crate::record::{DecodedWrite, decode};
 use crate::{Environment, Error};
 
 impl ShardLeader {
@@ -48,6 +49,7 @@ impl ShardLeader {
             clock,
             state: Mutex::new(State::at(checkpoint.lsn, checkpoint.timestamp)),
             routing: Mutex::default(),
+            writes: Writes::restore(&checkpoint.writes, checkpoint.timestamp),
             queue,
             room: Arc::new(Semaphore::new(permits(node.settings.max_in_flight_bytes.0))),
             new_receivers: Notify::new(),
@@ -75,16 +77,16 @@ impl ShardLeader {
         let mut records = 0;
         let mut entries = log.read(checkpoint.lsn.next());
         while let Some(entry) = entries.next().await? {
-            let (timestamp, op) = decode(&entry.payload).map_err(|source| Error::Record {
-                shard: self.id,
-                lsn: entry.lsn,
-                source,
-            })?;
+            let DecodedWrite { timestamp, id, op } = decode(&entry.payload)
+                .map_err(|source| Error::Record { shard: self.id, lsn: entry.lsn, source })?;
             self.clock.observe(timestamp);
             let recorded =
                 |partition| checkpoint.ahead.get(&partition).is_some_and(|ahead| *ahead >= entry.lsn);
             self.replay_one(timestamp, op, recorded).await?;
             self.advance(entry.lsn, timestamp, entry.payload.len());
+            if let Some(id) = id {
+                self.writes.replayed(id, timestamp);
+            }
             records += 1;
         }
         Ok(records)

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use redkite_catalog::AppliedWrites;
 use redkite_segment::GrowingSegment;
 use redkite_service::Error as ServiceError;
-use redkite_types::{Lsn, NodeId, PartitionId, Revision, SegmentId, Timestamp};
+use redkite_types::{Lsn, NodeId, PartitionId, ProxyRun, Revision, SegmentId, Timestamp};
 use tokio::time::Instant;
 
 use super::deletes::DeleteBuffer;
@@ -48,6 +49,8 @@ pub(crate) struct Generation {
     pub(crate) lsn: Lsn,
     pub(crate) timestamp: Timestamp,
     pub(crate) segments: Vec<Arc<Sealing>>,
+    /// Which of the writes may be sent again.
+    pub(crate) writes: BTreeMap<ProxyRun, AppliedWrites>,
 }
 
 /// The memory of a leader.

@@ -12,13 +12,14 @@ use redkite_segment::GrowingSegment;
 use redkite_service::{Delete, Error as ServiceError, Flushed, Result, WriteAck, WriteOp};
 use redkite_types::{Batch, Lsn, PartitionId, PrimaryKeys, SegmentId, Timestamp};
 use redkite_wal::{Append, WalError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::Instant;
 use tracing::{error, info};
 
+use super::once::Claim;
 use super::state::{Generation, Sealing};
 use super::{Command, QueuedWrite, ShardLeader};
-use crate::error::{of_log, of_metastore, of_segment};
+use crate::error::{ends_log, of_ended_log, of_log, of_metastore, of_segment};
 
 /// Most queued writes taken at once: a group is answered as a whole.
 const GROUP: usize = 128;
@@ -35,7 +36,7 @@ struct Group {
 struct StampedWrite {
     timestamp: Timestamp,
     op: WriteOp,
-    reply: oneshot::Sender<Result<WriteAck>>,
+    claim: Claim,
     _room: OwnedSemaphorePermit,
 }
 
@@ -106,12 +107,12 @@ impl Writer {
         {
             // Under the lock, so that whoever reads `stamped` knows what may still be applied.
             let mut state = self.shard.state.lock();
-            for QueuedWrite { op, record, reply, room } in writes {
+            for QueuedWrite { op, record, claim, room } in writes {
                 let timestamp = self.shard.clock.tick();
                 state.stamped = timestamp;
                 bytes += record.len();
                 records.push(record.stamped(timestamp).into());
-                stamped.push(StampedWrite { timestamp, op, reply, _room: room });
+                stamped.push(StampedWrite { timestamp, op, claim, _room: room });
             }
         }
         match self.shard.log.append(records) {
@@ -140,13 +141,10 @@ impl Writer {
 
     fn refuse(&mut self, writes: Vec<StampedWrite>, error: &WalError) {
         error!(shard = %self.shard.id, %error, writes = writes.len(), "writes not logged");
-        let told = of_log(error);
-        let broken = error.maybe_applied()
-            || matches!(error, WalError::Poisoned { .. } | WalError::Fenced { .. } | WalError::Closed { .. });
         {
             let mut state = self.shard.state.lock();
-            if broken && state.failure.is_none() {
-                state.failure = Some(told.clone());
+            if ends_log(error) && state.failure.is_none() {
+                state.failure = Some(of_ended_log(error));
             }
         }
         // Nothing of them will be applied: readers need not wait for them.
@@ -156,9 +154,9 @@ impl Writer {
         }
         metrics::counter!("redkite_shard_writes_failed_total").increment(writes.len() as u64);
         self.shard.changed();
-        for write in writes {
-            let _ = write.reply.send(Err(told.clone()));
-        }
+        // After the failure is set: who tries again at once is told of it.
+        let told = of_log(error);
+        writes.into_iter().for_each(|write| write.claim.refused(told.clone()));
     }
 
     /// Seals everything that was applied. Only the writer adds rows, so nothing is added meanwhile.
@@ -169,6 +167,8 @@ impl Writer {
             0 => 0,
             count => shard.node.ids.take(count).await.map_err(|error| of_metastore(&error))?,
         };
+        // Nothing is applied meanwhile either.
+        let writes = shard.writes.applied(shard.clock.now());
         let flushed = {
             let mut state = shard.state.lock();
             if state.is_open() {
@@ -180,7 +180,7 @@ impl Writer {
                     .collect();
                 state.sealing.extend(segments.iter().cloned());
                 info!(shard = %shard.id, lsn = state.lsn.0, segments = segments.len(), bytes = state.open_bytes, "sealing");
-                let generation = Generation { lsn: state.lsn, timestamp: state.applied, segments };
+                let generation = Generation { lsn: state.lsn, timestamp: state.applied, segments, writes };
                 state.generations.push_back(Arc::new(generation));
                 state.open_bytes = 0;
             }
@@ -235,9 +235,9 @@ impl ShardLeader {
         self.deliver(deletes).await;
         let through = writes.last().map_or(Timestamp::ZERO, |write| write.timestamp);
         let mut acks = Vec::with_capacity(writes.len());
-        for StampedWrite { timestamp, op, reply, .. } in writes {
+        for StampedWrite { timestamp, op, claim, .. } in writes {
             let applied = self.apply_one(timestamp, op).await;
-            acks.push((reply, applied.map(|()| WriteAck { timestamp })));
+            acks.push((claim, timestamp, applied.map(|()| WriteAck { timestamp })));
         }
         {
             let mut state = self.state.lock();
@@ -251,9 +251,8 @@ impl ShardLeader {
         self.changed();
         metrics::counter!("redkite_shard_writes_total").increment(acks.len() as u64);
         metrics::counter!("redkite_shard_written_bytes_total").increment(bytes as u64);
-        for (reply, ack) in acks {
-            // A caller that went away learns from its next read.
-            let _ = reply.send(ack);
+        for (claim, timestamp, ack) in acks {
+            claim.applied(timestamp, ack);
         }
     }
 

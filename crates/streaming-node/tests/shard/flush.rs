@@ -10,11 +10,12 @@ use redkite_service::{Consistency, Shard, WriteOp};
 use redkite_streaming_node::StreamingNodeSettings;
 use redkite_types::{Epoch, NodeId, PartitionId};
 
+use super::LOGS;
 use crate::world::{PARTITION, SHARD, World, all, collection, count, rows, settings, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_records_segments_and_deletes_and_cuts_the_log() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     let nothing = world.flush().await;
     assert!(nothing.segments.is_empty());
     world.insert(&[1, 2, 3], 1).await;
@@ -43,7 +44,7 @@ async fn a_flush_records_segments_and_deletes_and_cuts_the_log() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_that_are_all_deleted_make_no_segment() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1], 1).await;
     world.delete(&[1]).await;
     let flushed = world.flush().await;
@@ -55,7 +56,7 @@ async fn rows_that_are_all_deleted_make_no_segment() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_partitions_are_recorded_in_parts() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     let many = 250;
     world.define(&collection(many)).await;
     let mut parts: Vec<_> = (1..=many).map(|id| (PartitionId(id), rows(&[id], id))).collect();
@@ -73,7 +74,7 @@ async fn many_partitions_are_recorded_in_parts() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_that_was_cut_short_between_parts_doubles_nothing() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1], 1).await;
     world.write(WriteOp::Insert(vec![(PartitionId(2), rows(&[2], 2))])).await.unwrap();
     world.flush().await;
@@ -98,7 +99,7 @@ async fn a_flush_that_was_cut_short_between_parts_doubles_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_are_seen_once_while_they_move() {
     let small = StreamingNodeSettings { seal_bytes: Bytes(8 << 10), ..settings() };
-    let world = Arc::new(World::new(small).await);
+    let world = Arc::new(World::new(LOGS, small).await);
     let keys: Vec<i64> = (0..50).collect();
     world.insert(&keys, 0).await;
     let done = Arc::new(AtomicBool::new(false));
@@ -153,11 +154,11 @@ async fn rows_are_seen_once_while_they_move() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deposed_leader_records_nothing() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1], 1).await;
     world.ground.store.full.store(true, Ordering::SeqCst);
     world.node.flush(SHARD).await.unwrap();
-    let second = world.second(NodeId(2));
+    let second = world.second(NodeId(2)).await;
     world.assign(NodeId(2), Epoch(2)).await;
     world.ground.store.full.store(false, Ordering::SeqCst);
     assert_eq!(count(&second).await.unwrap(), 1);
@@ -173,7 +174,7 @@ async fn a_deposed_leader_records_nothing() {
 /// says, not by its own good behaviour.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_does_not_know_it_is_deposed_records_nothing() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     let (hung, following) = world.second_that_can_hang(NodeId(3)).await;
     world.assign(NodeId(3), Epoch(2)).await;
     write(&hung, WriteOp::Insert(vec![(PARTITION, rows(&[1], 1))])).await.unwrap();
@@ -181,7 +182,7 @@ async fn a_leader_that_does_not_know_it_is_deposed_records_nothing() {
     hung.flush(SHARD).await.unwrap();
 
     following.stop(Duration::from_secs(5)).await;
-    let second = world.second(NodeId(2));
+    let second = world.second(NodeId(2)).await;
     world.assign(NodeId(2), Epoch(3)).await;
     assert_eq!(count(&second).await.unwrap(), 1);
     world.ground.store.full.store(false, Ordering::SeqCst);

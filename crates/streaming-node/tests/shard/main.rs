@@ -1,12 +1,34 @@
 //! A streaming node on real logs, files and metastore, beside a query node and a query coordinator that
 //! do the least they must.
+//!
+//! What holds whatever the logs are in is tested on logs in local files and on logs in an object store.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-mod flush;
-mod model;
+mod local;
 mod neighbours;
-mod reads;
-mod trouble;
 mod world;
-mod writes;
+
+#[path = "."]
+mod on_local_files {
+    const LOGS: crate::world::Logs = crate::world::Logs::Local;
+
+    mod flush;
+    mod model;
+    mod once;
+    mod reads;
+    mod trouble;
+    mod writes;
+}
+
+#[path = "."]
+mod on_objects {
+    const LOGS: crate::world::Logs = crate::world::Logs::Objects;
+
+    mod flush;
+    mod model;
+    mod once;
+    mod reads;
+    mod trouble;
+    mod writes;
+}

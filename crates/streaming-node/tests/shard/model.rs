@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use redkite_service::WriteOp;
 use redkite_types::{PartitionId, PrimaryKeys};
 
+use super::LOGS;
 use crate::world::{OTHER, PARTITION, SHARD, World, rows, settings};
 
 #[derive(Clone, Debug)]
@@ -92,7 +93,7 @@ proptest! {
     fn reads_equal_the_model(steps in steps()) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(async {
-            let mut world = World::new(settings()).await;
+            let mut world = World::new(LOGS, settings()).await;
             let mut model = Model::default();
             for step in steps {
                 world = take(world, &mut model, step).await;

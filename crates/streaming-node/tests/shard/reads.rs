@@ -6,6 +6,7 @@ use redkite_catalog::{LoadRecord, LoadScope, ServingView};
 use redkite_service::{Consistency, Error, Shard};
 use redkite_types::{PartitionId, Timestamp};
 
+use super::LOGS;
 use crate::world::{OTHER, PARTITION, SHARD, World, all, retrieve, settings};
 
 fn load(scope: LoadScope, loaded: &[PartitionId]) -> LoadRecord {
@@ -15,7 +16,7 @@ fn load(scope: LoadScope, loaded: &[PartitionId]) -> LoadRecord {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_loaded_is_not_read() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1], 1).await;
     let ground = &world.ground;
     ground.delete::<LoadRecord>(&SHARD.collection).await;
@@ -41,7 +42,7 @@ async fn what_is_not_loaded_is_not_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_does_not_change() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     let first = world.insert(&[1, 2], 1).await.timestamp;
     world.upsert(&[1], 2).await;
     world.insert(&[3], 3).await;
@@ -58,7 +59,7 @@ async fn a_snapshot_does_not_change() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_waits_for_a_restarted_query_node() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1, 2, 3], 1).await;
     world.flush().await;
     world.publish().await;
@@ -78,7 +79,7 @@ async fn a_read_waits_for_a_restarted_query_node() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_restart_sealed_rows_are_awaited_not_left_out() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1, 2], 1).await;
     world.flush().await;
     // Served from memory so far: no view names the segment when the node comes back.

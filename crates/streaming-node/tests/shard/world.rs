@@ -1,8 +1,9 @@
 //! Everything a streaming node needs, in one directory.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redkite_catalog::{
@@ -14,15 +15,15 @@ use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{CpuPool, SystemClock, Tasks};
 use redkite_service::{
     Consistency, Flushed, Result, RetrieveRequest, SearchRequest, Shard, VectorParams, VectorQueries,
-    WriteAck, WriteOp, WriteRequest,
+    WriteAck, WriteId, WriteOp, WriteRequest,
 };
 use redkite_storage::LocalStore;
 use redkite_streaming_node::{Environment, StreamingNode, StreamingNodeSettings};
 use redkite_types::{
     Batch, CollectionId, CollectionSchema, Column, ColumnData, ConsistencyLevel, DataType, DatabaseId, Epoch,
-    FieldId, FieldSchema, Metric, NodeId, PartitionId, PrimaryKeys, ShardId, Timestamp,
+    FieldId, FieldSchema, Metric, NodeId, PartitionId, PrimaryKeys, ProxyRun, ShardId, Timestamp,
 };
-use redkite_wal::{LocalLogs, LogProvider, WalSettings};
+use redkite_wal::{LocalLogs, LogProvider, ObjectLogSettings, ObjectLogs, WalSettings};
 
 use crate::neighbours::{Directory, FullableStore, Ground, Holder};
 
@@ -33,12 +34,33 @@ pub(crate) const VALUE: FieldId = FieldId(102);
 pub(crate) const PARTITION: PartitionId = PartitionId(1);
 pub(crate) const OTHER: PartitionId = PartitionId(2);
 
+/// What the logs are in.
+#[derive(Clone, Copy)]
+pub(crate) enum Logs {
+    Local,
+    Objects,
+}
+
+impl Logs {
+    /// Logs as a process that starts has them.
+    async fn open(self, directory: &Path) -> Arc<dyn LogProvider> {
+        match self {
+            Self::Local => LocalLogs::open(&directory.join("wal"), WalSettings::default()).await.unwrap(),
+            Self::Objects => {
+                let store = LocalStore::open(directory.join("bucket")).await.unwrap();
+                ObjectLogs::new(Arc::new(store), ObjectLogSettings::default())
+            }
+        }
+    }
+}
+
 pub(crate) struct World {
     pub(crate) directory: Arc<tempfile::TempDir>,
     pub(crate) ground: Ground,
     pub(crate) holder: Arc<Holder>,
     pub(crate) logs: Arc<dyn LogProvider>,
     pub(crate) node: Arc<StreamingNode>,
+    in_what: Logs,
     kv: Arc<EmbeddedKv>,
     tasks: Tasks,
     settings: StreamingNodeSettings,
@@ -100,15 +122,16 @@ pub(crate) fn settings() -> StreamingNodeSettings {
 
 impl World {
     /// A collection of two partitions, loaded, led by node 1.
-    pub(crate) async fn new(settings: StreamingNodeSettings) -> Self {
-        let world =
-            Self::open(Arc::new(tempfile::tempdir().unwrap()), Arc::default(), settings, NodeId(1)).await;
+    pub(crate) async fn new(logs: Logs, settings: StreamingNodeSettings) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let world = Self::open(logs, directory, Arc::default(), settings, NodeId(1)).await;
         world.define(&collection(2)).await;
         world.assign(NodeId(1), Epoch(1)).await;
         world
     }
 
     async fn open(
+        in_what: Logs,
         directory: Arc<tempfile::TempDir>,
         holder: Arc<Holder>,
         settings: StreamingNodeSettings,
@@ -120,12 +143,11 @@ impl World {
         let view = MetadataView::start(kv.clone(), &tasks).await.unwrap();
         let store =
             Arc::new(FullableStore::new(LocalStore::open(directory.path().join("objects")).await.unwrap()));
-        let logs: Arc<dyn LogProvider> =
-            LocalLogs::open(&directory.path().join("wal"), WalSettings::default()).await.unwrap();
+        let logs = in_what.open(directory.path()).await;
         let ground = Ground { kv: kv.clone(), view, store };
         let node = start(&ground, &logs, &holder, settings.clone(), node, &tasks);
         let _ = holder.schema.set(collection(2).schema);
-        Self { directory, ground, holder, logs, node, kv, tasks, settings }
+        Self { directory, ground, holder, logs, node, in_what, kv, tasks, settings }
     }
 
     pub(crate) async fn define(&self, collection: &CollectionRecord) {
@@ -144,8 +166,9 @@ impl World {
     }
 
     /// Another node on the same ground.
-    pub(crate) fn second(&self, node: NodeId) -> Arc<StreamingNode> {
-        start(&self.ground, &self.logs, &self.holder, self.settings.clone(), node, &self.tasks)
+    pub(crate) async fn second(&self, node: NodeId) -> Arc<StreamingNode> {
+        let logs = self.logs_of_another().await;
+        start(&self.ground, &logs, &self.holder, self.settings.clone(), node, &self.tasks)
     }
 
     /// Another node whose copy of the records stands still once the returned tasks are stopped: a hung
@@ -154,15 +177,24 @@ impl World {
         let following = Tasks::new("following");
         let view = MetadataView::start(self.kv.clone(), &following).await.unwrap();
         let ground = Ground { view, ..self.ground.clone() };
-        let node = start(&ground, &self.logs, &self.holder, self.settings.clone(), node, &self.tasks);
+        let logs = self.logs_of_another().await;
+        let node = start(&ground, &logs, &self.holder, self.settings.clone(), node, &self.tasks);
         (node, following)
+    }
+
+    /// Logs in local files belong to one process, those in objects to any.
+    async fn logs_of_another(&self) -> Arc<dyn LogProvider> {
+        match self.in_what {
+            Logs::Local => self.logs.clone(),
+            Logs::Objects => self.in_what.open(self.directory.path()).await,
+        }
     }
 
     /// Stops everything and starts it again from the directory.
     pub(crate) async fn restart(self) -> Self {
         self.stop().await;
-        let Self { directory, holder, settings, .. } = self;
-        Self::open(directory, holder, settings, NodeId(1)).await
+        let Self { directory, holder, in_what, settings, .. } = self;
+        Self::open(in_what, directory, holder, settings, NodeId(1)).await
     }
 
     pub(crate) async fn stop(&self) {
@@ -273,9 +305,22 @@ async fn patiently<T>(mut call: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     }
 }
 
+/// A request that has not been sent yet.
+pub(crate) fn request(op: WriteOp) -> WriteRequest {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let sequence = NEXT.fetch_add(1, Ordering::SeqCst);
+    // Whoever writes at the same time is not far behind.
+    let id = WriteId { proxy: ProxyRun(7), sequence, settled_below: sequence.saturating_sub(1000) };
+    WriteRequest { shard: SHARD, id, schema_version: 3, op }
+}
+
 pub(crate) async fn write(node: &StreamingNode, op: WriteOp) -> Result<WriteAck> {
-    patiently(async || node.write(WriteRequest { shard: SHARD, schema_version: 3, op: op.clone() }).await)
-        .await
+    send(node, &request(op)).await
+}
+
+/// Sends a write, maybe not for the first time.
+pub(crate) async fn send(node: &StreamingNode, request: &WriteRequest) -> Result<WriteAck> {
+    patiently(async || node.write(request.clone()).await).await
 }
 
 pub(crate) fn retrieve(consistency: Consistency) -> Arc<RetrieveRequest> {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use redkite_service::{Consistency, Error, Shard, WriteOp, WriteRequest};
 use redkite_types::{Epoch, NodeId, PartitionId, PrimaryKeys};
 
-use crate::world::{OTHER, PARTITION, SHARD, World, all, count, rows, settings, write};
+use super::LOGS;
+use crate::world::{OTHER, PARTITION, SHARD, World, all, count, request, rows, settings, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_are_visible_when_acknowledged_and_after_a_restart() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1, 2, 3], 10).await;
     assert_eq!(world.search(2, 1).await.ids, PrimaryKeys::Int64(vec![2]));
     world.upsert(&[2, 4], 20).await;
@@ -27,7 +28,7 @@ async fn writes_are_visible_when_acknowledged_and_after_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delete_in_one_partition_leaves_the_other_alone() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     let both = vec![(PARTITION, rows(&[1, 2], 1)), (OTHER, rows(&[1, 2], 2))];
     world.write(WriteOp::Insert(both)).await.unwrap();
     let delete = WriteOp::Delete { partition: Some(OTHER), keys: PrimaryKeys::Int64(vec![1]) };
@@ -52,9 +53,9 @@ async fn a_delete_in_one_partition_leaves_the_other_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_cannot_be_applied_are_refused() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1], 1).await;
-    let request = |schema_version, op| WriteRequest { shard: SHARD, schema_version, op };
+    let request = |schema_version, op| WriteRequest { schema_version, ..request(op) };
     let op = || WriteOp::Insert(vec![(PARTITION, rows(&[2], 1))]);
     for version in [2, 4] {
         let refused = world.node.write(request(version, op())).await.unwrap_err();
@@ -76,14 +77,14 @@ async fn writes_that_cannot_be_applied_are_refused() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_leader_has_everything_and_the_old_one_writes_nothing() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1, 2], 1).await;
     world.delete(&[2]).await;
-    let second = world.second(NodeId(2));
+    let second = world.second(NodeId(2)).await;
     world.assign(NodeId(2), Epoch(2)).await;
     write(&second, WriteOp::Insert(vec![(PARTITION, rows(&[3], 3))])).await.unwrap();
     let op = WriteOp::Insert(vec![(PARTITION, rows(&[4], 4))]);
-    let refused = world.node.write(WriteRequest { shard: SHARD, schema_version: 3, op }).await.unwrap_err();
+    let refused = world.node.write(request(op)).await.unwrap_err();
     assert!(matches!(refused, Error::ShardNotAvailable { .. } | Error::Fenced { .. }), "{refused}");
     assert_eq!(all(&second, Consistency::Strong).await, BTreeMap::from([(1, 1), (3, 3)]));
     assert_eq!(count(&second).await.unwrap(), 2);
@@ -93,7 +94,7 @@ async fn a_new_leader_has_everything_and_the_old_one_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_collection_takes_its_log_along() {
-    let world = World::new(settings()).await;
+    let world = World::new(LOGS, settings()).await;
     world.insert(&[1], 1).await;
     assert_eq!(world.logs.list().await.unwrap(), [SHARD]);
     world.ground.delete::<redkite_catalog::CollectionRecord>(&SHARD.collection).await;
