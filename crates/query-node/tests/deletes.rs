@@ -131,7 +131,8 @@ impl Stage {
     }
 
     async fn checkpoint(&self, deltas: Vec<DeltaFile>) {
-        let checkpoint = ShardCheckpoint { lsn: Lsn(2), timestamp: DELETED, deltas, ..ShardCheckpoint::default() };
+        let checkpoint =
+            ShardCheckpoint { lsn: Lsn(2), timestamp: DELETED, deltas, ..ShardCheckpoint::default() };
         self.kv().put(ShardCheckpoint::key(&SHARD), checkpoint.encode().into()).await.unwrap();
     }
 

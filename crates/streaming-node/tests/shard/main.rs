@@ -4,6 +4,7 @@
 //! What holds whatever the logs are in is tested on logs in local files and on logs in an object store.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::duplicate_mod, reason = "tests on every kind of log")]
 
 mod local;
 mod neighbours;
