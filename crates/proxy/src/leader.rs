@@ -1,15 +1,15 @@
 //! How is the leader of a shard reached, while it starts, moves, dies or is replaced?
 //!
 //! A call that may be sent again is sent again until somebody leads the shard and answers: clients see
-//! an answer, not the move. The next leader is asked as soon as it says that it leads; the one that failed
-//! only after growing pauses. A call that hangs at a leader that is not the leader any more is given up and
+//! an answer, not the move. The next leader is asked as soon as it is assigned, and answers when it is
+//! ready; the one that failed is only asked after growing pauses. A call that hangs at a leader that is not the leader any more is given up and
 //! sent to the next one. When the client goes away, or the collection, it ends.
 
 use std::pin::pin;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use redkite_catalog::ShardStatus;
+use redkite_catalog::ShardAssignment;
 use redkite_runtime::Backoff;
 use redkite_service::{Error, Retry, Shard};
 use redkite_types::ShardId;
@@ -93,7 +93,7 @@ impl Proxy {
         shard: ShardId,
         call: &C,
         deadline: Instant,
-    ) -> (Option<ShardStatus>, Result<C::Answer, Error>) {
+    ) -> (Option<ShardAssignment>, Result<C::Answer, Error>) {
         let leader = match timeout_at(deadline, self.parts.shards.leader(shard)).await {
             Ok(Ok(leader)) => leader,
             Ok(Err(error)) => return (None, Err(error)),
@@ -114,13 +114,13 @@ impl Proxy {
         (asked, answer)
     }
 
-    /// Who says that it leads a shard.
-    fn leader_of(&self, shard: ShardId) -> Option<ShardStatus> {
-        self.parts.metadata.read(|metadata| Some((*metadata.shards.get(&shard)?.record).clone()))
+    /// Who should lead a shard.
+    fn leader_of(&self, shard: ShardId) -> Option<ShardAssignment> {
+        self.parts.metadata.read(|metadata| Some((*metadata.assignments.get(&shard)?.record).clone()))
     }
 
-    /// Waits until somebody else says that it leads the shard.
-    async fn other_leader(&self, shard: ShardId, than: Option<&ShardStatus>) {
+    /// Waits until somebody else should lead the shard.
+    async fn other_leader(&self, shard: ShardId, than: Option<&ShardAssignment>) {
         let mut changes = self.parts.metadata.changes();
         loop {
             let leader = self.leader_of(shard);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::FutureExt;
-use redkite_catalog::{CollectionRecord, ShardStatus};
+use redkite_catalog::{CollectionRecord, ShardAssignment};
 use redkite_proto::milvus::DeleteRequest;
 use redkite_proxy::RequestContext;
 use redkite_service::{Error, WriteId};
@@ -105,14 +105,13 @@ async fn patience_ends_and_the_leader_is_not_hammered() {
 #[tokio::test]
 async fn the_next_leader_is_asked_at_once_and_a_hanging_one_given_up() {
     let world = loaded().await;
-    let lead = |node, epoch| ShardStatus { node: NodeId(node), epoch: Epoch(epoch) };
+    let lead = |node, epoch| ShardAssignment { node: NodeId(node), epoch: Epoch(epoch) };
     world.put(&SHARD, &lead(1, 1)).await;
     world.shards.write_failures.lock().push_back(None);
     let change = async {
         while sent(&world).is_empty() {
             tokio::task::yield_now().await;
         }
-        world.remove::<ShardStatus>(&SHARD).await;
         world.put(&SHARD, &lead(2, 2)).await;
     };
     let began = Instant::now();
