@@ -94,12 +94,13 @@ impl Proxy {
         call: &C,
         deadline: Instant,
     ) -> (Option<ShardAssignment>, Result<C::Answer, Error>) {
-        let leader = match timeout_at(deadline, self.parts.shards.leader(shard)).await {
-            Ok(Ok(leader)) => leader,
-            Ok(Err(error)) => return (None, Err(error)),
-            Err(_) => return (None, Err(Error::ShardNotAvailable { shard: shard.to_string() })),
-        };
+        let found = timeout_at(deadline, self.parts.shards.leader(shard)).await;
         let asked = self.leader_of(shard);
+        let leader = match found {
+            Ok(Ok(leader)) => leader,
+            Ok(Err(error)) => return (asked, Err(error)),
+            Err(_) => return (asked, Err(Error::ShardNotAvailable { shard: shard.to_string() })),
+        };
         let mut answer = pin!(call.call(shard, leader.as_ref()));
         if let Ok(answer) = timeout(SLOW, &mut answer).await {
             return (asked, answer);
