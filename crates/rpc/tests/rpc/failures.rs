@@ -23,7 +23,7 @@ async fn leader(world: &World, fake: &Arc<Fake>) -> (Arc<dyn Shard>, Process) {
 
 fn write() -> WriteRequest {
     let op = WriteOp::Delete { partition: None, keys: PrimaryKeys::Int64(vec![1]) };
-    WriteRequest { shard: SHARD, schema_version: 1, op }
+    WriteRequest { shard: SHARD, id: samples::write_id(), schema_version: 1, op }
 }
 
 /// A write and a read that are both being carried out when `accident` happens.

@@ -9,11 +9,11 @@ use redkite_rpc::{RpcSettings, Services, role};
 use redkite_runtime::units::Bytes;
 use redkite_service::{
     CompactionProgress, Ddl, Error, RequestId, SegmentRetrieve, SegmentSearch, SegmentsDirectory, Shard,
-    ShardDirectory, WriteAck, WriteId, WriteOp, WriteRequest,
+    ShardDirectory, WriteAck, WriteOp, WriteRequest,
 };
 use redkite_types::{
-    Batch, Column, ColumnData, FieldId, IndexId, NodeId, PartitionId, PrimaryKeys, ProxyRun, SegmentId,
-    TaskId, Timestamp,
+    Batch, Column, ColumnData, FieldId, IndexId, NodeId, PartitionId, PrimaryKeys, SegmentId, TaskId,
+    Timestamp,
 };
 
 use crate::fake::{Fake, TIMESTAMP, ack, flushed, read};
@@ -31,8 +31,7 @@ fn assert_heard(fake: &Fake, asked: impl Debug) {
 }
 
 fn write(op: WriteOp) -> WriteRequest {
-    let id = WriteId { proxy: ProxyRun(u64::MAX), sequence: 300, settled_below: 7 };
-    WriteRequest { shard: SHARD, id, schema_version: 2, op }
+    WriteRequest { shard: SHARD, id: samples::write_id(), schema_version: 2, op }
 }
 
 #[tokio::test]

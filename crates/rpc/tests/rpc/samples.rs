@@ -4,15 +4,19 @@ use half::{bf16, f16};
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_service::{
     Consistency, Delete, DeleteBatch, Error, RangeBounds, RetrieveRequest, SearchRequest, VectorParams,
-    VectorQueries,
+    VectorQueries, WriteId,
 };
 use redkite_types::{
-    Batch, Bitmap, CollectionId, Column, ColumnData, FieldId, Metric, PartitionId, PrimaryKeys, ShardId,
-    Timestamp, VarColumn,
+    Batch, Bitmap, CollectionId, Column, ColumnData, FieldId, Metric, PartitionId, PrimaryKeys, ProxyRun,
+    ShardId, Timestamp, VarColumn,
 };
 
 pub(crate) const COLLECTION: CollectionId = CollectionId(7);
 pub(crate) const SHARD: ShardId = ShardId { collection: COLLECTION, ordinal: 1 };
+
+pub(crate) fn write_id() -> WriteId {
+    WriteId { proxy: ProxyRun(u64::MAX), sequence: 300, settled_below: 7 }
+}
 
 fn texts() -> VarColumn {
     ["", "a", "größer"].into_iter().collect()

@@ -9,7 +9,7 @@ use redkite_service::{ShardDirectory, WriteOp, WriteRequest};
 use redkite_types::{Batch, Column, ColumnData, FieldId, PartitionId};
 
 use crate::fake::Fake;
-use crate::samples::SHARD;
+use crate::samples::{self, SHARD};
 use crate::world::World;
 
 const ROWS: usize = 10_000;
@@ -19,7 +19,7 @@ fn insert() -> WriteRequest {
     let values = (0..ROWS * DIM).map(|n| n as f32).collect();
     let column = Column::new(FieldId(100), ColumnData::FloatVector { dim: DIM, values });
     let op = WriteOp::Insert(vec![(PartitionId(1), Batch::new(vec![column]))]);
-    WriteRequest { shard: SHARD, schema_version: 2, op }
+    WriteRequest { shard: SHARD, id: samples::write_id(), schema_version: 2, op }
 }
 
 fn report(what: &str, bytes: usize, began: Instant) {
