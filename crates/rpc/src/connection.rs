@@ -31,10 +31,10 @@ use crate::failure::Failure;
 pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of one connection.
 pub(crate) const CONNECTION_WINDOW: u32 = 64 << 20;
-/// Largest HTTP/2 frame: large ones are moved in fewer steps.
-pub(crate) const FRAME: u32 = 1 << 20;
+/// Largest HTTP/2 frame: large ones are moved in fewer steps, small ones let other calls in between.
+pub(crate) const FRAME: u32 = 256 << 10;
 /// What one call may have waiting to be sent.
-const SEND_BUFFER: usize = 4 << 20;
+const SEND_BUFFER: usize = 1 << 20;
 
 /// A connection that was made; perhaps lost since. Cheap to clone.
 #[derive(Clone, Debug)]

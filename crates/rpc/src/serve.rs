@@ -53,7 +53,7 @@ impl std::fmt::Debug for Services {
     }
 }
 
-/// Answers calls until `stopping`, then those that are on their way. Serve before you register a
+/// Answers calls until `stopping`, then those that are on their way. Listen before you register a
 /// session: who is registered and refuses connections counts as dead.
 pub async fn serve(listener: TcpListener, services: Services, settings: RpcSettings, stopping: Stopping) {
     let node = services.node;

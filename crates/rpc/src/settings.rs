@@ -12,7 +12,8 @@ pub struct RpcSettings {
     /// Largest request or answer. It has to hold a client's largest write, and results before they are
     /// merged.
     pub max_message: Bytes,
-    /// Connections to each process. One is driven by one thread at a time; more let large messages use more.
+    /// Connections to each process. One is driven by one thread at a time (about 1 GB/s on loopback); more
+    /// let large messages use more threads.
     pub connections: usize,
     /// How long making a connection may take.
     #[serde(with = "units::seconds")]

@@ -12,7 +12,7 @@ use redkite_service::{Error, Result};
 use redkite_types::Revision;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tracing::info;
+use tracing::debug;
 
 use super::Shared;
 use crate::call::{Caller, Method, Reply, Request};
@@ -50,7 +50,7 @@ impl Caller for Active {
             if Instant::now() >= deadline {
                 return Err(error);
             }
-            info!(method = method.path, %error, "command is sent again");
+            debug!(method = method.path, %error, "command is sent again");
             tokio::select! {
                 () = self.other(&mut sessions, reign) => backoff.reset(),
                 () = backoff.wait(), if reign.is_some() => {}

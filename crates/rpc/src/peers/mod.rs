@@ -153,8 +153,9 @@ impl Shared {
         let mut links = self.links.lock();
         let now = self.parts.sessions.current();
         let present: HashSet<_> = now.all().map(key).collect();
+        let alive: HashSet<_> = now.all().map(|peer| peer.info.node()).collect();
         links.gone.extend(before.all().map(|peer| peer.info.node()));
-        links.gone.retain(|node| !present.iter().any(|(present, _)| present == node));
+        links.gone.retain(|node| !alive.contains(node));
         links.open.retain(|process, link| {
             let keep = present.contains(process);
             if !keep {
