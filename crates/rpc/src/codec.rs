@@ -100,3 +100,65 @@ impl<Out, In: DeserializeOwned> Decoder for MessagePack<Out, In> {
         Ok(Some(message))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use redkite_service::{VectorQueries, WriteAck};
+    use redkite_types::{Bitmap, Timestamp, VarColumn};
+
+    use super::*;
+
+    fn bytes_of(message: &impl Serialize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(message, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// A byte string of numbers, as bulk data travels.
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    struct Words(#[serde(with = "redkite_types::bulk")] Vec<u64>);
+
+    #[test]
+    fn what_a_newer_peer_adds_is_passed_over() {
+        #[derive(Serialize)]
+        struct Newer {
+            news: &'static str,
+            timestamp: u64,
+        }
+        let bytes = bytes_of(&Newer { news: "?", timestamp: 7 });
+        assert_eq!(rmp_serde::from_slice::<WriteAck>(&bytes).unwrap(), WriteAck { timestamp: Timestamp(7) });
+    }
+
+    #[test]
+    fn the_size_is_known_before_and_bulk_data_is_as_large_as_it_is() {
+        let queries = VectorQueries { dim: 100, values: vec![0.5; 100_000] };
+        let size = Measured::new(&queries).bytes;
+        assert_eq!(size, bytes_of(&queries).len());
+        assert!(size < 400_050, "{size}");
+    }
+
+    #[test]
+    fn broken_columns_are_refused() {
+        #[derive(Serialize)]
+        struct Texts {
+            offsets: Words,
+            bytes: Words,
+        }
+        #[derive(Serialize)]
+        struct Bits {
+            words: Words,
+            len: usize,
+        }
+        let texts =
+            |offsets: &[u64]| bytes_of(&Texts { offsets: Words(offsets.to_vec()), bytes: Words(vec![0]) });
+        assert_eq!(rmp_serde::from_slice::<VarColumn>(&texts(&[0, 3, 8])).unwrap().len(), 2);
+        for broken in [&[][..], &[0], &[0, 9], &[1, 8], &[0, 9, 8]] {
+            assert!(rmp_serde::from_slice::<VarColumn>(&texts(broken)).is_err(), "{broken:?}");
+        }
+        let bits = |words: Vec<u64>, len| bytes_of(&Bits { words: Words(words), len });
+        assert_eq!(rmp_serde::from_slice::<Bitmap>(&bits(vec![u64::MAX], 3)).unwrap().count_ones(), 3);
+        assert!(rmp_serde::from_slice::<Bitmap>(&bits(vec![1, 1], 3)).is_err());
+        assert!(rmp_serde::from_slice::<Bitmap>(&bits(Vec::new(), usize::MAX)).is_err());
+    }
+}
