@@ -107,7 +107,7 @@ def test_what_has_no_effect_is_refused(server, client, name):
     with pytest.raises(MilvusException, match="collection not loaded") as refused:
         client.load_collection(name, refresh=True)
     assert refused.value.code == 101
-    with pytest.raises(MilvusException, match="resource group rg1: there is only __default_resource_group"):
+    with pytest.raises(MilvusException, match=r"resource group not found\[rg=rg1\]"):
         client.load_collection(name, resource_groups=["rg1"])
     with pytest.raises(MilvusException, match="clustering compaction"):
         client.compact(name, is_clustering=True)

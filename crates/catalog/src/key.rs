@@ -1,13 +1,13 @@
 //! How records are found: typed keys and their text.
 
-use redkite_types::{CollectionId, DatabaseId, NodeId, SegmentId, ShardId, TaskId};
+use redkite_types::{CollectionId, DatabaseId, NodeId, ReplicaId, SegmentId, ShardId, TaskId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{
     CollectionRecord, DatabaseRecord, DroppedRecord, HeldRecord, HoldRecord, IndexesRecord, LoadRecord,
-    NameRecord, SegmentRecord, ServingView, ShardAssignment, ShardCheckpoint, ShardStatus, TaskRecord,
-    TaskResult,
+    NameRecord, ReplicasRecord, ResourceGroupRecord, SegmentRecord, ServingView, ShardAssignment,
+    ShardCheckpoint, ShardStatus, TaskRecord, TaskResult,
 };
 
 /// The identity of a record within its table, as text without the table's prefix.
@@ -31,7 +31,7 @@ macro_rules! plain_keys {
     )* };
 }
 
-plain_keys!(CollectionId, DatabaseId, NodeId, SegmentId, ShardId, TaskId, u32, String);
+plain_keys!(CollectionId, DatabaseId, NodeId, ReplicaId, SegmentId, ShardId, TaskId, String);
 
 impl<A: Key, B: Key> Key for (A, B) {
     fn encode(&self) -> String {
@@ -94,7 +94,9 @@ records! {
     LoadRecord, CollectionId, "load/";
     HoldRecord, (NodeId, CollectionId), "hold/";
     HeldRecord, (NodeId, CollectionId), "held/";
-    ServingView, (ShardId, u32), "view/";
+    ServingView, (ShardId, ReplicaId), "view/";
+    ReplicasRecord, CollectionId, "replica/";
+    ResourceGroupRecord, String, "resource-group/";
 }
 
 #[cfg(test)]

@@ -20,6 +20,8 @@
 //! hold/<node>/<collection>         HoldRecord            querycoord    desired placement
 //! held/<node>/<collection>         HeldRecord            query node, under its lease
 //! view/<shard>/<replica>           ServingView           querycoord    who answers for which segment
+//! replica/<collection>             ReplicasRecord        querycoord    copies of a loaded collection
+//! resource-group/<name>            ResourceGroupRecord   querycoord    query nodes kept apart
 //! ```
 
 pub mod collection;
@@ -28,6 +30,8 @@ pub mod key;
 pub mod load;
 pub mod metadata;
 pub mod placement;
+pub mod replica;
+pub mod resource_group;
 pub mod segment;
 pub mod shard;
 pub mod task;
@@ -42,6 +46,8 @@ pub use key::{Key, Record};
 pub use load::{LoadProgress, load_progress};
 pub use metadata::{Change, Entry, Metadata};
 pub use placement::{HeldRecord, HeldSegment, HoldRecord, LoadRecord, LoadScope, ServingView, ViewSegment};
+pub use replica::{ReplicaRecord, ReplicasRecord};
+pub use resource_group::{DEFAULT_RESOURCE_GROUP, ResourceGroupConfig, ResourceGroupRecord, UNLIMITED_NODES};
 pub use segment::{DeletesFile, SegmentIndexFile, SegmentRecord, SegmentState};
 pub use shard::{AppliedWrites, DeltaFile, ShardAssignment, ShardCheckpoint, ShardStatus};
 pub use task::{TaskKind, TaskOutcome, TaskRecord, TaskResult};

@@ -7,7 +7,7 @@ use crate::{LoadRecord, Metadata};
 /// How much of a load request is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadProgress {
-    /// 0 to 100; 100 only when every partition asked for can be read.
+    /// 0 to 100; 100 only when every replica has every partition asked for.
     pub percent: u8,
     /// Why it does not get on, if a segment cannot be opened.
     pub failure: Option<String>,
@@ -28,10 +28,11 @@ pub fn load_progress(
         return Some(LoadProgress { percent: 100, failure: None });
     }
     let (mut held, mut wanted) = (0_u64, 0_u64);
+    let replicas = u64::from(load.replicas.max(1));
     let segments = metadata.segments_of(collection).filter(|segment| segment.is_flushed());
     for segment in segments.filter(|segment| asked.contains(&segment.partition)) {
-        wanted += 1;
-        held += u64::from(is_held(metadata, collection, segment.id));
+        wanted += replicas;
+        held += holders(metadata, collection, segment.id).min(replicas);
     }
     // The last percent is the publication of the serving views.
     let percent = (held * 100_u64).checked_div(wanted).map_or(99, |percent| percent.min(99));
@@ -53,8 +54,10 @@ fn asked(
     Some(all.iter().map(|partition| partition.id).filter(|id| load.scope.contains(*id)).collect())
 }
 
-fn is_held(metadata: &Metadata, collection: CollectionId, segment: SegmentId) -> bool {
-    metadata.held_of(collection).any(|(_, held)| held.segments.contains_key(&segment))
+/// How many nodes hold a segment: no two of one replica should.
+fn holders(metadata: &Metadata, collection: CollectionId, segment: SegmentId) -> u64 {
+    let held = metadata.held_of(collection);
+    held.map(|(_, held)| u64::from(held.segments.contains_key(&segment))).sum()
 }
 
 fn failure(metadata: &Metadata, collection: CollectionId) -> Option<String> {

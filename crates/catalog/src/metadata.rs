@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
-use redkite_types::{CollectionId, DatabaseId, NodeId, Revision, SegmentId, ShardId, TaskId};
+use redkite_types::{CollectionId, DatabaseId, NodeId, ReplicaId, Revision, SegmentId, ShardId, TaskId};
 use tracing::error;
 
 use crate::{
     CollectionRecord, DEFAULT_DATABASE, DatabaseRecord, DroppedRecord, HeldRecord, HoldRecord, IndexesRecord,
-    Key, LoadRecord, NameRecord, Record, SegmentRecord, ServingView, ShardAssignment, ShardCheckpoint,
-    ShardStatus, TaskRecord, TaskResult,
+    Key, LoadRecord, NameRecord, Record, ReplicasRecord, ResourceGroupRecord, SegmentRecord, ServingView,
+    ShardAssignment, ShardCheckpoint, ShardStatus, TaskRecord, TaskResult,
 };
 
 /// A record and the revision that last changed it.
@@ -115,7 +115,11 @@ metadata! {
     /// Actual placement.
     held: Held((NodeId, CollectionId)) => HeldRecord,
     /// Serving views.
-    views: View((ShardId, u32)) => ServingView,
+    views: View((ShardId, ReplicaId)) => ServingView,
+    /// Replicas of loaded collections.
+    replicas: Replicas(CollectionId) => ReplicasRecord,
+    /// Resource groups.
+    resource_groups: ResourceGroup(String) => ResourceGroupRecord,
 }
 
 impl Metadata {
@@ -157,6 +161,22 @@ impl Metadata {
     /// What nodes do hold of a collection.
     pub fn held_of(&self, collection: CollectionId) -> impl Iterator<Item = (NodeId, &Entry<HeldRecord>)> {
         by_node(&self.held, collection)
+    }
+
+    /// The serving views of a collection.
+    pub fn views_of(
+        &self,
+        collection: CollectionId,
+    ) -> impl Iterator<Item = (&(ShardId, ReplicaId), &Entry<ServingView>)> {
+        let from = (ShardId { collection, ordinal: 0 }, ReplicaId(i64::MIN));
+        let through = (ShardId { collection, ordinal: u16::MAX }, ReplicaId(i64::MAX));
+        self.views.range(from..=through)
+    }
+
+    /// The serving views of a shard, one for each replica that has one.
+    pub fn views_on(&self, shard: ShardId) -> impl Iterator<Item = (ReplicaId, &Entry<ServingView>)> {
+        let range = (shard, ReplicaId(i64::MIN))..=(shard, ReplicaId(i64::MAX));
+        self.views.range(range).map(|((_, replica), view)| (*replica, view))
     }
 
     /// The segments of a collection, in any state.

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 pub struct LoadRecord {
     /// What of it.
     pub scope: LoadScope,
-    /// How many replicas.
+    /// How many replicas; what they are is in the [`crate::ReplicasRecord`].
     pub replicas: u32,
     /// When it was asked for.
     pub requested_at: Timestamp,
-    /// Partitions whose loading has been completed once; reads of others answer "not fully loaded".
+    /// Partitions whose loading has been completed once, by every replica; reads of others answer "not fully loaded".
     #[serde(default)]
     pub loaded: BTreeSet<PartitionId>,
 }

@@ -44,6 +44,12 @@ impl RoleNodes {
         self.0.get(&node).is_some_and(|live| !live.stopping)
     }
 
+    /// What is known of a node, if it lives.
+    #[must_use]
+    pub fn get(&self, node: NodeId) -> Option<&LiveNode> {
+        self.0.get(&node)
+    }
+
     /// All living nodes.
     pub fn alive(&self) -> impl Iterator<Item = (NodeId, &LiveNode)> {
         self.0.iter().map(|(node, live)| (*node, live))

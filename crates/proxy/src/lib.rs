@@ -16,6 +16,7 @@ mod flush;
 pub mod grpc;
 mod leader;
 mod metrics;
+pub mod nodes;
 pub mod proxy;
 mod read;
 mod refuse;
@@ -25,4 +26,5 @@ mod status;
 mod testing;
 mod write;
 
+pub use nodes::{NodeAddress, Nodes, OneNode};
 pub use proxy::{AutoIds, Proxy, ProxyParts, RequestContext, Settings};

@@ -12,6 +12,7 @@ use redkite_service::{DataCoord, Error, QueryCoord, RootCoord, ShardDirectory};
 use redkite_types::limits;
 
 use crate::flush::Flushes;
+use crate::nodes::Nodes;
 use crate::read::iterator::Iterators;
 use crate::read::plan_cache::PlanCache;
 use crate::write::number::Numbers;
@@ -81,10 +82,12 @@ pub struct ProxyParts {
     pub root: Arc<dyn RootCoord>,
     /// Indexes and compaction.
     pub data: Arc<dyn DataCoord>,
-    /// Load and release.
+    /// Load and release, resource groups.
     pub query: Arc<dyn QueryCoord>,
     /// Leaders of shards.
     pub shards: Arc<dyn ShardDirectory>,
+    /// Who is alive, and where.
+    pub nodes: Arc<dyn Nodes>,
     /// Primary keys for `autoID` fields.
     pub ids: Arc<dyn AutoIds>,
     /// The present, for bounded reads and expiry.

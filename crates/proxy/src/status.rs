@@ -78,6 +78,11 @@ fn legacy(code: Code) -> ErrorCode {
         | Code::PartitionNotFullyLoaded
         | Code::GeneralCapacityExceeded
         | Code::SegmentNotLoaded
+        | Code::ResourceGroupNotFound
+        | Code::ResourceGroupExists
+        | Code::ResourceGroupNumLimit
+        | Code::ResourceGroupIllegalConfig
+        | Code::ResourceGroupNodeNotEnough
         | Code::IndexNotSupported
         | Code::IndexDuplicate
         | Code::DatabaseNotFound
@@ -125,6 +130,11 @@ mod tests {
             Error::PartitionNotFound { partition: text("p") },
             Error::PartitionNotLoaded { partition: text("p") },
             Error::GeneralCapacityExceeded { limit: 7 },
+            Error::ResourceGroupNotFound { group: text("g") },
+            Error::ResourceGroupExists { group: text("g") },
+            Error::ResourceGroupNumLimit { group: text("g"), limit: 7 },
+            Error::ResourceGroupIllegalConfig { group: text("g"), config: text("c"), reason: text("r") },
+            Error::ResourceGroupNodeNotEnough { group: text("g"), current: 1, expected: 2 },
             Error::ShardNotAvailable { shard: text("s") },
             Error::SegmentNotLoaded { segment: 9 },
             Error::IndexNotFound { index: text("i") },

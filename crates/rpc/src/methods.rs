@@ -10,12 +10,11 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use futures::future::BoxFuture;
-use redkite_catalog::LoadScope;
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Flushed, NewIndex, QueryCoord, ReadAck,
-    RequestId, Result, RetrieveRequest, RootCoord, SearchRequest, SegmentRetrieve, SegmentSearch, Segments,
-    Shard, WriteAck, WriteRequest,
+    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Flushed, NewIndex, NewLoad, PlacementCommand,
+    QueryCoord, ReadAck, RequestId, Result, RetrieveRequest, RootCoord, SearchRequest, SegmentRetrieve,
+    SegmentSearch, Segments, Shard, WriteAck, WriteRequest,
 };
 use redkite_types::{CollectionId, IndexId, NodeId, PartitionId, ShardId, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -60,12 +59,8 @@ service! { data: DataCoord, "redkite.v1.DataCoord" {
 }}
 
 service! { query: QueryCoord, "redkite.v1.QueryCoord" {
-    Load = Command load(
-        id: RequestId,
-        collection: CollectionId,
-        scope: LoadScope,
-        replicas: u32
-    ) -> DdlAck;
+    Load = Command load(id: RequestId, load: NewLoad) -> DdlAck;
+    Place = Command place(id: RequestId, command: PlacementCommand) -> DdlAck;
     Release = Command release(id: RequestId, collection: CollectionId, partitions: Vec<PartitionId>) -> DdlAck;
 }}
 

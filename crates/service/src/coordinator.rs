@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use redkite_catalog::{IndexSpec, LoadScope, Properties};
+use redkite_catalog::{IndexSpec, LoadScope, Properties, ResourceGroupConfig};
 use redkite_types::{
     CollectionId, CollectionSchema, ConsistencyLevel, FieldId, IndexId, PartitionId, Revision, SegmentId,
     TaskId, Timestamp,
@@ -200,17 +200,66 @@ pub trait DataCoord: Send + Sync {
     async fn compaction(&self, compaction: TaskId) -> Result<CompactionProgress>;
 }
 
-/// The query coordinator: load and release.
+/// A collection, or more partitions of it, to load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewLoad {
+    /// The collection.
+    pub collection: CollectionId,
+    /// What of it.
+    pub scope: LoadScope,
+    /// How many replicas. 0: as many as there are or, if it is not loaded, as its properties or those of its
+    /// database say, or one.
+    pub replicas: u32,
+    /// Where the replicas go: all to one group, or one to each. Empty: as with `replicas`.
+    pub resource_groups: Vec<String>,
+}
+
+impl NewLoad {
+    /// This much of a collection, without wishes as to replicas.
+    #[must_use]
+    pub fn new(collection: CollectionId, scope: LoadScope) -> Self {
+        Self { collection, scope, replicas: 0, resource_groups: Vec::new() }
+    }
+}
+
+/// Commands about resource groups and what is in them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the fields are the command's arguments")]
+pub enum PlacementCommand {
+    /// Succeeds if the same group exists already.
+    CreateResourceGroup {
+        name: String,
+        config: ResourceGroupConfig,
+    },
+    /// Gives groups that exist other configurations, all or none of them.
+    UpdateResourceGroups {
+        configs: BTreeMap<String, ResourceGroupConfig>,
+    },
+    /// Succeeds if there is none. It must be limited to no node and hold no replica.
+    DropResourceGroup {
+        name: String,
+    },
+    /// Lowers what one group asks for, and raises it for another.
+    TransferNodes {
+        source: String,
+        target: String,
+        nodes: u32,
+    },
+    TransferReplicas {
+        collection: CollectionId,
+        source: String,
+        target: String,
+        replicas: u32,
+    },
+}
+
+/// The query coordinator: load and release, replicas, resource groups.
 #[async_trait]
 pub trait QueryCoord: Send + Sync {
     /// Asks for a collection, or more partitions of it, to be loaded; returns when that is recorded.
-    async fn load(
-        &self,
-        id: RequestId,
-        collection: CollectionId,
-        scope: LoadScope,
-        replicas: u32,
-    ) -> Result<DdlAck>;
+    async fn load(&self, id: RequestId, load: NewLoad) -> Result<DdlAck>;
+    /// Carries out one command about resource groups.
+    async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck>;
     /// Asks for a collection (`partitions` empty) or partitions of it to be released; returns when no
     /// read is routed to them any more.
     async fn release(

@@ -31,6 +31,11 @@ pub enum Code {
     PartitionNotLoaded = 201,
     PartitionNotFullyLoaded = 202,
     GeneralCapacityExceeded = 250,
+    ResourceGroupNotFound = 300,
+    ResourceGroupExists = 301,
+    ResourceGroupNumLimit = 302,
+    ResourceGroupIllegalConfig = 303,
+    ResourceGroupNodeNotEnough = 304,
     ReplicaNotFound = 400,
     ChannelNotAvailable = 503,
     SegmentNotFound = 600,
@@ -110,6 +115,18 @@ pub enum Error {
     PartitionNotLoaded { partition: String },
     #[error("exceeded the limit number of partitions[limit={limit}]: general capacity exceeded")]
     GeneralCapacityExceeded { limit: usize },
+    #[error("resource group not found[rg={group}]")]
+    ResourceGroupNotFound { group: String },
+    #[error("resource group already exist, but create with different config[rg={group}]")]
+    ResourceGroupExists { group: String },
+    #[error("resource group num reach limit[rg={group}][limit={limit}]")]
+    ResourceGroupNumLimit { group: String, limit: usize },
+    #[error("{reason}: resource group illegal config[rg={group}][config={config}]")]
+    ResourceGroupIllegalConfig { group: String, config: String, reason: String },
+    #[error(
+        "resource group node not enough[rg={group}][currentNodeNum={current}][expectedNodeNum={expected}]"
+    )]
+    ResourceGroupNodeNotEnough { group: String, current: usize, expected: usize },
     /// The shard has no leader that serves at the moment, or the called node does not lead it.
     #[error("channel not available[channel={shard}]")]
     ShardNotAvailable { shard: String },
@@ -205,6 +222,11 @@ impl Error {
             Self::PartitionNotFound { .. } => Code::PartitionNotFound,
             Self::PartitionNotLoaded { .. } => Code::PartitionNotLoaded,
             Self::GeneralCapacityExceeded { .. } => Code::GeneralCapacityExceeded,
+            Self::ResourceGroupNotFound { .. } => Code::ResourceGroupNotFound,
+            Self::ResourceGroupExists { .. } => Code::ResourceGroupExists,
+            Self::ResourceGroupNumLimit { .. } => Code::ResourceGroupNumLimit,
+            Self::ResourceGroupIllegalConfig { .. } => Code::ResourceGroupIllegalConfig,
+            Self::ResourceGroupNodeNotEnough { .. } => Code::ResourceGroupNodeNotEnough,
             Self::ShardNotAvailable { .. } => Code::ChannelNotAvailable,
             Self::SegmentNotLoaded { .. } => Code::SegmentNotLoaded,
             Self::IndexNotFound { .. } | Self::NoIndexes { .. } => Code::IndexNotFound,
@@ -256,6 +278,11 @@ impl Error {
             | Self::PartitionNotFound { .. }
             | Self::PartitionNotLoaded { .. }
             | Self::GeneralCapacityExceeded { .. }
+            | Self::ResourceGroupNotFound { .. }
+            | Self::ResourceGroupExists { .. }
+            | Self::ResourceGroupNumLimit { .. }
+            | Self::ResourceGroupIllegalConfig { .. }
+            | Self::ResourceGroupNodeNotEnough { .. }
             | Self::IndexNotFound { .. }
             | Self::NoIndexes { .. }
             | Self::IndexDuplicate { .. }
@@ -287,6 +314,10 @@ impl Error {
                 | Code::IllegalSchema
                 | Code::SchemaMismatch
                 | Code::IndexDuplicate
+                | Code::ResourceGroupNotFound
+                | Code::ResourceGroupExists
+                | Code::ResourceGroupNumLimit
+                | Code::ResourceGroupIllegalConfig
                 | Code::DatabaseNumLimit
                 | Code::DatabaseInvalidName
                 | Code::InvalidParameter

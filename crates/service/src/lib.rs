@@ -20,8 +20,8 @@ pub mod segments;
 pub mod shard;
 
 pub use coordinator::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, Merge, NewCollection, NewField, NewIndex, QueryCoord,
-    RequestId, RootCoord,
+    CompactionProgress, DataCoord, Ddl, DdlAck, Merge, NewCollection, NewField, NewIndex, NewLoad,
+    PlacementCommand, QueryCoord, RequestId, RootCoord,
 };
 pub use error::{Code, Error, Result, Retry};
 pub use read::{Consistency, RangeBounds, RetrieveRequest, SearchRequest, VectorParams, VectorQueries};

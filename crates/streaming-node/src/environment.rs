@@ -1,5 +1,6 @@
 //! What a streaming node is given: records, logs, files, ids, time, its neighbours.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redkite_catalog::MetadataView;
@@ -34,6 +35,9 @@ pub struct Environment {
     pub store: Arc<dyn ObjectStore>,
     /// Query nodes.
     pub segments: Arc<dyn SegmentsDirectory>,
+    /// The query nodes that are alive, as they change: others get no deletes and are not read from. Without
+    /// it all are taken to be alive.
+    pub query_nodes: Option<watch::Receiver<Arc<BTreeSet<NodeId>>>>,
     /// New segment ids.
     pub ids: Arc<IdAllocator>,
     /// Where searches compute.

@@ -22,7 +22,7 @@ use redkite_service::{
     DeleteBatch, Error as ServiceError, Flushed, ReadAck, Result, RetrieveRequest, SearchRequest, Shard,
     WriteAck, WriteRequest,
 };
-use redkite_types::{CollectionId, ShardId, Timestamp};
+use redkite_types::{CollectionId, NodeId, ShardId, Timestamp};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout_at};
 use tracing::{error, info, warn};
@@ -142,6 +142,10 @@ impl StreamingNode {
         let tasks = &self.environment.tasks;
         let (node, changes) = (self.clone(), self.environment.view.changes());
         tasks.spawn("shard-reconciler", move |stopping| node.reconcile(changes, stopping));
+        if let Some(query_nodes) = self.environment.query_nodes.clone() {
+            let node = self.clone();
+            tasks.spawn("query-node-watch", move |stopping| node.follow_query_nodes(query_nodes, stopping));
+        }
         let node = self.clone();
         tasks.spawn("shard-housekeeping", move |stopping| node.keep_house(stopping));
         let (reports, environment) = (self.reports.clone(), self.environment.clone());
@@ -250,6 +254,17 @@ impl StreamingNode {
         }
     }
 
+    /// Plans the routes anew whenever a query node comes or goes.
+    async fn follow_query_nodes(
+        self: Arc<Self>,
+        mut nodes: watch::Receiver<Arc<BTreeSet<NodeId>>>,
+        stopping: Stopping,
+    ) {
+        while let Some(Ok(())) = stopping.race(nodes.changed()).await {
+            self.refresh_all();
+        }
+    }
+
     fn follow(self: &Arc<Self>, seen: &BTreeSet<Change>) {
         let mut collections = BTreeSet::new();
         for change in seen {
@@ -260,6 +275,7 @@ impl StreamingNode {
                     collections.insert(*collection);
                 }
                 Change::Load(collection)
+                | Change::Replicas(collection)
                 | Change::Segment((collection, _))
                 | Change::Hold((_, collection))
                 | Change::Held((_, collection)) => {

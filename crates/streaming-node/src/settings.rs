@@ -33,6 +33,10 @@ pub struct StreamingNodeSettings {
     /// reads then wait for it instead.
     #[serde(with = "units::seconds")]
     pub delete_patience: Duration,
+    /// How long a query node may take to answer a read before another replica is asked, too. Shorter hides
+    /// hung nodes better, longer asks twice less often.
+    #[serde(with = "units::millis")]
+    pub hedge_after: Duration,
     /// Shards recovered at the same time.
     pub parallel_recoveries: usize,
     /// Pauses between tries of a failing flush grow up to this.
@@ -51,6 +55,7 @@ impl Default for StreamingNodeSettings {
             write_patience: Duration::from_secs(30),
             read_patience: Duration::from_secs(10),
             delete_patience: Duration::from_secs(5),
+            hedge_after: Duration::from_secs(1),
             parallel_recoveries: 8,
             retry_ceiling: Duration::from_secs(5),
         }

@@ -52,6 +52,8 @@ id!(/// A background task of the data coordinator.
     TaskId(i64));
 id!(/// One run of a proxy: drawn at random when it starts, so that no two ever number the same writes.
     ProxyRun(u64));
+id!(/// One whole copy of what is loaded of a collection; never reused, also not by other collections.
+    ReplicaId(i64));
 id!(/// Which leadership of a shard or coordinator wrote something; higher fences lower.
     Epoch(u64));
 id!(/// Position of a record in a shard's log; dense from 1, 0 means "before the first record".

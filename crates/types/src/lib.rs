@@ -19,8 +19,8 @@ pub use bitmap::Bitmap;
 pub use column::{Batch, Column, ColumnData, ColumnView, DataView, VarColumn, VarView};
 pub use consistency::ConsistencyLevel;
 pub use id::{
-    CollectionId, DatabaseId, Epoch, FieldId, IndexId, Lsn, NodeId, PartitionId, ProxyRun, Revision,
-    SegmentId, ShardId, TaskId,
+    CollectionId, DatabaseId, Epoch, FieldId, IndexId, Lsn, NodeId, PartitionId, ProxyRun, ReplicaId,
+    Revision, SegmentId, ShardId, TaskId,
 };
 pub use metric::Metric;
 pub use primary_key::{PrimaryKey, PrimaryKeyRef, PrimaryKeys};

@@ -56,6 +56,8 @@ impl Dirty {
         match changes {
             None => self.everything = true,
             Some(changes) => environment.view.read(|metadata| {
+                // Any collection may have replicas in the group.
+                self.everything |= changes.iter().any(|change| matches!(change, Change::ResourceGroup(_)));
                 self.collections.extend(changes.iter().filter_map(|change| concerned(metadata, change)));
             }),
         }
@@ -147,6 +149,7 @@ fn all(metadata: &Metadata) -> BTreeSet<CollectionId> {
     ids.extend(metadata.loads.keys().copied());
     ids.extend(metadata.holds.keys().map(|(_, collection)| *collection));
     ids.extend(metadata.views.keys().map(|(shard, _)| shard.collection));
+    ids.extend(metadata.replicas.keys().copied());
     ids.extend(metadata.tasks.values().map(|task| collection_of(task)));
     ids
 }
@@ -154,8 +157,12 @@ fn all(metadata: &Metadata) -> BTreeSet<CollectionId> {
 /// The collection that a change is about.
 fn concerned(metadata: &Metadata, change: &Change) -> Option<CollectionId> {
     match change {
-        Change::Database(_) | Change::Name(_) => None,
-        Change::Collection(id) | Change::Dropped(id) | Change::Indexes(id) | Change::Load(id) => Some(*id),
+        Change::Database(_) | Change::Name(_) | Change::ResourceGroup(_) => None,
+        Change::Collection(id)
+        | Change::Dropped(id)
+        | Change::Indexes(id)
+        | Change::Load(id)
+        | Change::Replicas(id) => Some(*id),
         Change::Assignment(shard) | Change::Shard(shard) | Change::Checkpoint(shard) => {
             Some(shard.collection)
         }

@@ -1,4 +1,4 @@
-//! The query coordinator's loop: holds, serving views, loaded marks.
+//! The query coordinator's loop: resource groups, replicas, holds, serving views, loaded marks.
 
 use std::collections::BTreeSet;
 
@@ -7,9 +7,11 @@ use redkite_types::{CollectionId, NodeId, SegmentId};
 use tokio::sync::Notify;
 use tracing::warn;
 
-use super::{Driver, Pace, run, settle};
+use super::{Driver, PLANS_IN_A_ROW, Pace, run, settle};
 use crate::environment::Environment;
-use crate::plan::serving;
+use crate::nodes::RoleNodes;
+use crate::plan::fleet::Fleet;
+use crate::plan::{resource_groups, serving};
 use crate::query::QuerySettings;
 use crate::writer::WriteError;
 
@@ -17,13 +19,15 @@ use crate::writer::WriteError;
 pub(crate) fn spawn(environment: &Environment, settings: &QuerySettings) {
     let pace =
         Pace { debounce: settings.debounce, review: settings.review_interval, nudge: Notify::new().into() };
-    let driver = QueryDriver { environment: environment.clone(), failures: BTreeSet::new() };
+    let driver =
+        QueryDriver { environment: environment.clone(), failures: BTreeSet::new(), fleet: Fleet::default() };
     let environment = environment.clone();
     environment.tasks.clone().spawn("querycoord", |stopping| run(driver, environment, pace, stopping));
 }
 
 struct QueryDriver {
     environment: Environment,
+    fleet: Fleet,
     /// Segments that nodes cannot open; each is told of once.
     failures: BTreeSet<(NodeId, CollectionId, SegmentId)>,
 }
@@ -34,9 +38,13 @@ impl Driver for QueryDriver {
 
     async fn round(&mut self, dirty: &BTreeSet<CollectionId>) -> Result<(), WriteError> {
         let nodes = self.environment.nodes.watch().borrow().clone();
+        self.regroup(&nodes.query).await?;
         for collection in dirty {
-            let plan = |metadata: &_| serving::plan(metadata, *collection, &nodes.query.open());
+            // It may be that others have changed the holds.
+            self.tally(*collection);
+            let plan = |metadata: &_| serving::plan(metadata, *collection, &self.fleet);
             settle(&self.environment, *collection, plan).await?;
+            self.tally(*collection);
         }
         self.report_failures();
         Ok(())
@@ -44,6 +52,23 @@ impl Driver for QueryDriver {
 }
 
 impl QueryDriver {
+    /// Groups come first: a new node must not be given segments of the default group before it goes elsewhere.
+    async fn regroup(&mut self, nodes: &RoleNodes) -> Result<(), WriteError> {
+        for _ in 0..PLANS_IN_A_ROW {
+            let steps = self.environment.view.read(|metadata| resource_groups::plan(metadata, nodes));
+            if steps.is_empty() {
+                break;
+            }
+            self.environment.commit_all(steps).await?;
+        }
+        self.environment.view.read(|metadata| self.fleet.regroup(metadata, nodes));
+        Ok(())
+    }
+
+    fn tally(&mut self, collection: CollectionId) {
+        self.environment.view.read(|metadata| self.fleet.usage.refresh(metadata, collection));
+    }
+
     fn report_failures(&mut self) {
         let mut failures = BTreeSet::new();
         let known = &self.failures;

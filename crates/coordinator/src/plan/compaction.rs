@@ -13,7 +13,7 @@ use redkite_catalog::{CollectionRecord, Entry, Metadata, SegmentRecord};
 use redkite_types::{CollectionId, PartitionId, SegmentId, ShardId, Timestamp};
 
 use super::busy::Busy;
-use super::serving::views_of;
+use super::serving::in_views;
 use crate::data::CompactionSettings;
 
 /// Most sources of one merge: target, sources and bookkeeping are switched in one transaction.
@@ -90,7 +90,7 @@ pub(crate) fn free_segments(
     collection: CollectionId,
     busy: &Busy,
 ) -> BTreeSet<SegmentId> {
-    let in_view = views_of(metadata, collection);
+    let in_view = in_views(metadata, collection);
     let load = metadata.loads.get(&collection);
     let is_loaded = |segment: &SegmentRecord| load.is_some_and(|load| load.scope.contains(segment.partition));
     let is_free = |segment: &&Entry<SegmentRecord>| {

@@ -56,11 +56,11 @@ pub(crate) fn collection(metadata: &Metadata, collection: CollectionId) -> Vec<S
 /// be removed.
 pub(crate) fn is_quiet(metadata: &Metadata, collection: CollectionId) -> bool {
     let shards = ShardId { collection, ordinal: 0 }..=ShardId { collection, ordinal: u16::MAX };
-    let views = (*shards.start(), 0)..=(*shards.end(), u32::MAX);
     metadata.assignments.range(shards.clone()).next().is_none()
         && metadata.shards.range(shards.clone()).next().is_none()
         && metadata.checkpoints.range(shards).next().is_none()
-        && metadata.views.range(views).next().is_none()
+        && metadata.views_of(collection).next().is_none()
+        && !metadata.replicas.contains_key(&collection)
         && metadata.holds_of(collection).next().is_none()
         && !metadata.tasks.values().any(|task| collection_of(task) == collection)
 }

@@ -1,31 +1,40 @@
 //! Which query node should hold which segment, and when do readers use it?
 //!
-//! Holds follow from what should be loaded. Nodes report what they hold. Views follow from that: a
-//! segment enters a shard's view when it is held; a compacted segment takes the place of its sources in
-//! one version; what left the view leaves the holds afterwards.
+//! Each replica holds every segment once, on its own nodes. Holds follow from what should be loaded. Nodes
+//! report what they hold. Views, one per shard and replica, follow from that: a segment enters a view when
+//! it is held; a compacted segment takes the place of its sources in one version; what left the views
+//! leaves the holds afterwards. A node that is dead, stopping or not the replica's any more stays in the
+//! view until another holds the segment; unless it is stopping, no other is free, and another replica serves
+//! everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use redkite_catalog::{
-    CollectionRecord, Entry, HoldRecord, LoadRecord, Metadata, SegmentRecord, SegmentState, ServingView,
-    ViewSegment,
+    CollectionRecord, Entry, HoldRecord, LoadRecord, Metadata, ReplicasRecord, SegmentRecord, SegmentState,
+    ServingView, ViewSegment,
 };
-use redkite_types::{CollectionId, NodeId, PartitionId, SegmentId, ShardId};
+use redkite_types::{CollectionId, NodeId, PartitionId, ReplicaId, SegmentId, ShardId};
 
+use super::fleet::Fleet;
+use super::replicas;
 use crate::step::{Step, Steps};
 
-/// The replica that is served; there is one.
-pub(crate) const REPLICA: u32 = 0;
-
-/// The next steps for one collection: views first, since holds and marks depend on what they name.
-pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, live: &BTreeSet<NodeId>) -> Vec<Step> {
+/// The next steps for one collection: the replicas' nodes, then views, since holds and marks depend on
+/// what they name.
+pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, fleet: &Fleet) -> Vec<Step> {
     let record = metadata.collections.get(&collection);
     let load = metadata.loads.get(&collection);
     let (Some(record), Some(load)) = (record, load) else {
         return tear_down(metadata, collection);
     };
-    let target = Target::new(metadata, record, load, live);
-    let concerns = [views(metadata, record, load, &target), holds(metadata, record, &target)];
+    let divided = replicas::plan(metadata, record, load, fleet);
+    let replicas = metadata.replicas.get(&collection).filter(|_| divided.is_empty());
+    let Some(replicas) = replicas else {
+        return divided;
+    };
+    let target = Target::new(metadata, record, load, replicas, fleet);
+    let concerns =
+        [views(metadata, record, load, replicas, &target, fleet), holds(metadata, record, &target)];
     let steps = concerns.into_iter().find(|steps| !steps.is_empty());
     steps.unwrap_or_else(|| marks(metadata, record, load, &target))
 }
@@ -33,8 +42,12 @@ pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, live: &BTreeSe
 /// Nobody is routed to a released collection any more; then nothing needs to be held.
 fn tear_down(metadata: &Metadata, collection: CollectionId) -> Vec<Step> {
     let mut steps = Steps::new("views withdrawn");
-    for (key, _) in views_in(metadata, collection) {
-        steps.next().delete::<ServingView>(key);
+    for (key, _) in metadata.views_of(collection) {
+        steps.next().relies_on::<LoadRecord>(&collection, None).delete::<ServingView>(key);
+    }
+    if let Some(replicas) = metadata.replicas.get(&collection) {
+        let step = steps.next().relies_on::<LoadRecord>(&collection, None);
+        step.relies_on(&collection, Some(replicas)).delete::<ReplicasRecord>(&collection);
     }
     let withdrawn = steps.finish();
     if !withdrawn.is_empty() {
@@ -51,10 +64,31 @@ fn tear_down(metadata: &Metadata, collection: CollectionId) -> Vec<Step> {
 struct Target<'a> {
     /// Per shard the segments that make up its loaded partitions.
     shards: BTreeMap<ShardId, Vec<&'a Entry<SegmentRecord>>>,
-    /// Where each of them is to be held; missing if there is no node.
-    placement: BTreeMap<SegmentId, NodeId>,
-    /// Those that are held there.
+    /// Where they are to be held.
+    replicas: BTreeMap<ReplicaId, Placement>,
+}
+
+/// Where one replica should hold its segments.
+#[derive(Default)]
+struct Placement {
+    /// The node of each segment; missing if the replica has no node.
+    nodes: BTreeMap<SegmentId, NodeId>,
+    /// The segments that are held there.
     ready: BTreeSet<SegmentId>,
+    /// The replica has no node at present.
+    homeless: bool,
+}
+
+impl Placement {
+    /// Whether a view keeps nodes from stopping, and there are no others for the replica.
+    fn is_adrift(&self, view: &ServingView, fleet: &Fleet) -> bool {
+        self.homeless && view.segments.iter().any(|entry| fleet.stopping.contains(&entry.node))
+    }
+
+    /// The node that answers for a segment, if it is ready to.
+    fn ready_at(&self, segment: SegmentId) -> Option<NodeId> {
+        self.ready.contains(&segment).then(|| self.nodes.get(&segment).copied()).flatten()
+    }
 }
 
 impl<'a> Target<'a> {
@@ -62,7 +96,8 @@ impl<'a> Target<'a> {
         metadata: &'a Metadata,
         record: &CollectionRecord,
         load: &LoadRecord,
-        live: &BTreeSet<NodeId>,
+        replicas: &ReplicasRecord,
+        fleet: &Fleet,
     ) -> Self {
         let mut shards: BTreeMap<_, Vec<_>> = record.shard_ids().map(|shard| (shard, Vec::new())).collect();
         for segment in metadata.segments_of(record.id).filter(|segment| segment.is_flushed()) {
@@ -71,16 +106,25 @@ impl<'a> Target<'a> {
                 shards.entry(segment.shard).or_default().push(segment);
             }
         }
-        let placement = place(metadata, record.id, shards.values().flatten().copied(), live);
-        let ready =
-            placement.iter().filter(|(segment, node)| is_held(metadata, **node, record.id, **segment));
-        let ready = ready.map(|(segment, _)| *segment).collect();
-        Self { shards, placement, ready }
+        let mut placements = BTreeMap::new();
+        for (id, replica) in &replicas.replicas {
+            let present = present_places(metadata, record.id, *id, &replica.nodes);
+            let nodes = place(shards.values().flatten().copied(), &present, &replica.nodes, fleet);
+            let held = nodes.iter().filter(|(segment, node)| is_held(metadata, **node, record.id, **segment));
+            let ready = held.map(|(segment, _)| *segment).collect();
+            placements.insert(*id, Placement { nodes, ready, homeless: replica.nodes.is_empty() });
+        }
+        Self { shards, replicas: placements }
     }
 
-    /// The node that answers for a segment, if it is ready to.
-    fn ready_at(&self, segment: SegmentId) -> Option<NodeId> {
-        self.ready.contains(&segment).then(|| self.placement.get(&segment).copied()).flatten()
+    /// Whether another replica serves everything from nodes of its own.
+    fn serves_without(&self, metadata: &Metadata, without: ReplicaId) -> bool {
+        let others = self.replicas.iter().filter(|(id, placement)| **id != without && !placement.homeless);
+        others.map(|(id, _)| *id).any(|id| {
+            self.shards.iter().all(|(shard, segments)| {
+                metadata.views.get(&(*shard, id)).is_some_and(|view| lacking(view, segments).next().is_none())
+            })
+        })
     }
 }
 
@@ -91,15 +135,15 @@ fn is_held(metadata: &Metadata, node: NodeId, collection: CollectionId, segment:
         && metadata.holds.get(&key).is_some_and(|hold| hold.segments.contains(&segment))
 }
 
-/// Segments stay where they are; new ones go, largest first, where the fewest bytes are.
+/// Segments stay where they are; new ones go, largest first, where the fewest bytes are. (Who moves them
+/// to make nodes even changes what is present.)
 fn place<'a>(
-    metadata: &Metadata,
-    collection: CollectionId,
     segments: impl Iterator<Item = &'a Entry<SegmentRecord>>,
-    live: &BTreeSet<NodeId>,
+    present: &BTreeMap<SegmentId, NodeId>,
+    nodes: &BTreeSet<NodeId>,
+    fleet: &Fleet,
 ) -> BTreeMap<SegmentId, NodeId> {
     let mut placement = BTreeMap::new();
-    let present = present_places(metadata, collection, live);
     let mut homeless = Vec::new();
     for segment in segments {
         match present.get(&segment.id) {
@@ -109,10 +153,11 @@ fn place<'a>(
             None => homeless.push(segment),
         }
     }
-    if homeless.is_empty() || live.is_empty() {
+    if homeless.is_empty() {
         return placement;
     }
-    let mut bytes = bytes_of_nodes(metadata, live);
+    let mut bytes: BTreeMap<NodeId, u64> =
+        nodes.iter().map(|node| (*node, fleet.usage.bytes(*node))).collect();
     homeless.sort_by_key(|segment| (std::cmp::Reverse(segment.bytes), segment.id));
     for segment in homeless {
         if let Some((node, used)) = bytes.iter_mut().min_by_key(|(_, used)| **used) {
@@ -123,74 +168,86 @@ fn place<'a>(
     placement
 }
 
-/// Where segments are to be held already, by living nodes; the node that a view names is preferred.
+/// Where segments are to be held already, by a replica's nodes; the node that a view names is preferred.
 fn present_places(
     metadata: &Metadata,
     collection: CollectionId,
-    live: &BTreeSet<NodeId>,
+    replica: ReplicaId,
+    nodes: &BTreeSet<NodeId>,
 ) -> BTreeMap<SegmentId, NodeId> {
     let mut places = BTreeMap::new();
-    for node in live {
+    for node in nodes {
         if let Some(hold) = metadata.holds.get(&(*node, collection)) {
             for segment in &hold.segments {
                 places.entry(*segment).or_insert(*node);
             }
         }
     }
-    for (_, view) in views_in(metadata, collection) {
-        for entry in view.segments.iter().filter(|entry| live.contains(&entry.node)) {
+    for (_, view) in metadata.views_of(collection).filter(|((_, id), _)| *id == replica) {
+        for entry in view.segments.iter().filter(|entry| nodes.contains(&entry.node)) {
             places.insert(entry.segment, entry.node);
         }
     }
     places
 }
 
-fn bytes_of_nodes(metadata: &Metadata, live: &BTreeSet<NodeId>) -> BTreeMap<NodeId, u64> {
-    let mut bytes: BTreeMap<_, _> = live.iter().map(|node| (*node, 0)).collect();
-    // With one node there is nothing to compare.
-    if live.len() > 1 {
-        for ((node, collection), hold) in &metadata.holds {
-            let Some(used) = bytes.get_mut(node) else { continue };
-            let sizes = hold.segments.iter().map(|segment| metadata.segments.get(&(*collection, *segment)));
-            *used += sizes.map(|segment| segment.map_or(0, |segment| segment.bytes)).sum::<u64>();
-        }
-    }
-    bytes
-}
-
 fn views(
     metadata: &Metadata,
     record: &Entry<CollectionRecord>,
     load: &Entry<LoadRecord>,
+    replicas: &Entry<ReplicasRecord>,
     target: &Target<'_>,
+    fleet: &Fleet,
 ) -> Vec<Step> {
     let mut steps = Steps::new("serving views");
-    for (shard, segments) in &target.shards {
-        let key = (*shard, REPLICA);
-        let present = metadata.views.get(&key);
-        let next = match present {
-            Some(view) => next_view(metadata, view, segments, target, load),
-            None => first_view(segments, target),
-        };
-        let Some(mut next) = next else { continue };
-        next.sort_by_key(|entry| entry.segment);
-        if present.is_some_and(|view| view.segments == next) {
-            continue;
+    for (key, view) in metadata.views_of(record.id) {
+        // A removed replica serves until another does.
+        if !target.replicas.contains_key(&key.1) && target.serves_without(metadata, key.1) {
+            let step = steps.next().relies_on(&record.id, Some(replicas));
+            step.relies_on(key, Some(view)).delete::<ServingView>(key);
         }
-        let version = present.map_or(0, |view| view.version) + 1;
-        // A release in between must not be undone.
-        steps.next().relies_on(&record.id, Some(load)).replace(
-            &key,
-            present,
-            &ServingView { version, segments: next },
-        );
+    }
+    for (shard, segments) in &target.shards {
+        for (replica, placement) in &target.replicas {
+            let key = (*shard, *replica);
+            let present = metadata.views.get(&key);
+            if let Some(view) = present.filter(|view| placement.is_adrift(view, fleet)) {
+                if target.serves_without(metadata, *replica) {
+                    let step = steps.next().relies_on(&record.id, Some(replicas));
+                    step.relies_on(&key, Some(view)).delete::<ServingView>(&key);
+                }
+                continue;
+            }
+            let next = match present {
+                Some(view) => next_view(metadata, view, segments, placement, load),
+                None => first_view(segments, placement),
+            };
+            let Some(mut next) = next else { continue };
+            next.sort_by_key(|entry| entry.segment);
+            if present.is_some_and(|view| view.segments == next) {
+                continue;
+            }
+            let version = present.map_or(0, |view| view.version) + 1;
+            // A release, or the removal of the replica, in between must not be undone.
+            let step = steps.next().relies_on(&record.id, Some(load)).relies_on(&record.id, Some(replicas));
+            step.replace(&key, present, &ServingView { version, segments: next });
+        }
     }
     steps.finish()
 }
 
+/// The segments that a view does not name.
+fn lacking<'a>(
+    view: &ServingView,
+    segments: &'a [&Entry<SegmentRecord>],
+) -> impl Iterator<Item = &'a SegmentRecord> {
+    let served: BTreeSet<SegmentId> = view.segments.iter().map(|entry| entry.segment).collect();
+    segments.iter().map(|segment| &*segment.record).filter(move |segment| !served.contains(&segment.id))
+}
+
 /// The first view names all segments at once.
-fn first_view(segments: &[&Entry<SegmentRecord>], target: &Target<'_>) -> Option<Vec<ViewSegment>> {
-    segments.iter().map(|segment| Some(entry(segment, target.ready_at(segment.id)?))).collect()
+fn first_view(segments: &[&Entry<SegmentRecord>], placement: &Placement) -> Option<Vec<ViewSegment>> {
+    segments.iter().map(|segment| Some(entry(segment, placement.ready_at(segment.id)?))).collect()
 }
 
 fn entry(segment: &SegmentRecord, node: NodeId) -> ViewSegment {
@@ -203,14 +260,14 @@ fn next_view(
     metadata: &Metadata,
     view: &ServingView,
     segments: &[&Entry<SegmentRecord>],
-    target: &Target<'_>,
+    placement: &Placement,
     load: &LoadRecord,
 ) -> Option<Vec<ViewSegment>> {
     let present: BTreeMap<_, _> = view.segments.iter().map(|entry| (entry.segment, entry)).collect();
     let mut next = Vec::new();
     let mut wanted = BTreeMap::new();
     for segment in segments {
-        let served = match (target.ready_at(segment.id), present.get(&segment.id)) {
+        let served = match (placement.ready_at(segment.id), present.get(&segment.id)) {
             (Some(node), _) => Some(entry(segment, node)),
             (None, Some(entry)) => Some((*entry).clone()),
             (None, None) => None,
@@ -260,10 +317,10 @@ fn must_stay(
 
 fn holds(metadata: &Metadata, record: &Entry<CollectionRecord>, target: &Target<'_>) -> Vec<Step> {
     let mut wanted: BTreeMap<NodeId, BTreeSet<SegmentId>> = BTreeMap::new();
-    for (segment, node) in &target.placement {
+    for (segment, node) in target.replicas.values().flat_map(|placement| &placement.nodes) {
         wanted.entry(*node).or_default().insert(*segment);
     }
-    for (_, view) in views_in(metadata, record.id) {
+    for (_, view) in metadata.views_of(record.id) {
         for entry in &view.segments {
             wanted.entry(entry.node).or_default().insert(entry.segment);
         }
@@ -287,22 +344,24 @@ fn holds(metadata: &Metadata, record: &Entry<CollectionRecord>, target: &Target<
     steps.finish()
 }
 
-/// Marks partitions as loaded whose segments are all in views.
+/// Marks partitions as loaded whose segments are in the views of every replica.
 fn marks(
     metadata: &Metadata,
     record: &Entry<CollectionRecord>,
     load: &Entry<LoadRecord>,
     target: &Target<'_>,
 ) -> Vec<Step> {
-    let served = views_of(metadata, record.id);
-    let complete = target.shards.keys().all(|shard| metadata.views.contains_key(&(*shard, REPLICA)));
-    let missing: BTreeSet<PartitionId> = target
-        .shards
-        .values()
-        .flatten()
-        .filter(|segment| !served.contains(&segment.id))
-        .map(|segment| segment.partition)
-        .collect();
+    let mut complete = true;
+    let mut missing: BTreeSet<PartitionId> = BTreeSet::new();
+    for (shard, segments) in &target.shards {
+        for replica in target.replicas.keys() {
+            let Some(view) = metadata.views.get(&(*shard, *replica)) else {
+                complete = false;
+                continue;
+            };
+            missing.extend(lacking(view, segments).map(|segment| segment.partition));
+        }
+    }
     let exists = |partition: &PartitionId| record.partition_by_id(*partition).is_some();
     let mut loaded: BTreeSet<_> = load.loaded.iter().copied().filter(exists).collect();
     if complete {
@@ -317,19 +376,10 @@ fn marks(
     vec![step]
 }
 
-/// The views of a collection.
-pub(crate) fn views_in(
-    metadata: &Metadata,
-    collection: CollectionId,
-) -> impl Iterator<Item = (&(ShardId, u32), &Entry<ServingView>)> {
-    let from = (ShardId { collection, ordinal: 0 }, 0);
-    let through = (ShardId { collection, ordinal: u16::MAX }, u32::MAX);
-    metadata.views.range(from..=through)
-}
-
 /// The segments that the views of a collection name.
-pub(crate) fn views_of(metadata: &Metadata, collection: CollectionId) -> BTreeSet<SegmentId> {
-    views_in(metadata, collection)
+pub(crate) fn in_views(metadata: &Metadata, collection: CollectionId) -> BTreeSet<SegmentId> {
+    metadata
+        .views_of(collection)
         .flat_map(|(_, view)| view.segments.iter().map(|entry| entry.segment))
         .collect()
 }
@@ -337,7 +387,7 @@ pub(crate) fn views_of(metadata: &Metadata, collection: CollectionId) -> BTreeSe
 /// The segments of a collection that are to be held or that a view names.
 pub(crate) fn placed(metadata: &Metadata, collection: CollectionId) -> BTreeSet<SegmentId> {
     let holds = metadata.holds_of(collection);
-    let mut placed = views_of(metadata, collection);
+    let mut placed = in_views(metadata, collection);
     placed.extend(holds.flat_map(|(_, hold)| hold.segments.iter().copied()));
     placed
 }

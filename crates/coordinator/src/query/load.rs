@@ -3,52 +3,86 @@
 use std::collections::BTreeSet;
 
 use redkite_catalog::{CollectionRecord, LoadRecord, LoadScope, Metadata};
-use redkite_service::{Error, Result};
+use redkite_service::{Error, NewLoad, Result};
 use redkite_types::CollectionId;
 
+use super::replicas;
 use crate::command::Draft;
+use crate::nodes::RoleNodes;
 use crate::step::Step;
 
-pub(super) fn plan(
-    draft: &Draft<'_>,
-    id: CollectionId,
-    scope: &LoadScope,
-    replicas: u32,
-    nodes: usize,
-) -> Result<Step> {
+pub(super) fn plan(draft: &mut Draft<'_>, new: &NewLoad, nodes: &RoleNodes) -> Result<Step> {
     let metadata = draft.metadata;
-    let collection = metadata
-        .collections
-        .get(&id)
-        .ok_or_else(|| Error::CollectionNotFound { database: String::new(), collection: id.to_string() })?;
-    let replicas = replicas.max(1);
-    if replicas as usize > nodes.max(1) {
-        return Err(Error::Unexpected {
-            reason: format!(
-                "load operation failed: when load {replicas} replica count: service resource \
-                 insufficient[currentQueryNode={nodes}][expectedQueryNode={replicas}]"
-            ),
-        });
-    }
-    check_partitions(collection, scope)?;
-    check_indexes(metadata, collection)?;
+    let id = new.collection;
+    let collection = collection(metadata, id)?;
     let present = metadata.loads.get(&id);
+    let recorded = metadata.replicas.get(&id).filter(|_| present.is_some());
+    let wanted = replicas::wanted(metadata, collection, present.map(|load| &*load.record), new)?;
+    if let Some(wanted) = &wanted {
+        let partitions = matches!(new.scope, LoadScope::Partitions(_));
+        match present.filter(|load| partitions && load.replicas as usize != wanted.total()) {
+            Some(load) => return Err(changes_replicas(load, wanted.total())),
+            // Milvus looks at the nodes of what is not loaded yet, and at each load of partitions.
+            None if present.is_none() || partitions => wanted.check_nodes(metadata, nodes)?,
+            None => {}
+        }
+    }
+    check_partitions(collection, &new.scope)?;
+    check_indexes(metadata, collection)?;
+    let replicas = match (&wanted, recorded) {
+        (Some(wanted), recorded) => {
+            let now = recorded.map(|record| (*record.record).clone()).unwrap_or_default();
+            Some(wanted.arrange(id, &now, draft)?)
+        }
+        (None, _) => None,
+    };
+    let count = replicas.as_ref().map_or(present.map_or(1, |load| load.replicas), |record| {
+        u32::try_from(record.replicas.len()).unwrap_or(u32::MAX)
+    });
     let record = match present {
-        Some(present) => {
-            LoadRecord { scope: union(&present.scope, scope), replicas, ..(*present.record).clone() }
-        }
-        None => {
-            LoadRecord { scope: scope.clone(), replicas, requested_at: draft.now, loaded: BTreeSet::new() }
-        }
+        Some(present) => LoadRecord {
+            scope: union(&present.scope, &new.scope),
+            replicas: count,
+            ..(*present.record).clone()
+        },
+        None => LoadRecord {
+            scope: new.scope.clone(),
+            replicas: count,
+            requested_at: draft.now,
+            loaded: BTreeSet::new(),
+        },
     };
     let mut step = Step::new("load");
     if present.is_none_or(|present| *present.record != record) {
+        step.replace(&id, present, &record);
+    }
+    let stored = metadata.replicas.get(&id);
+    if let Some(replicas) = replicas.filter(|next| stored.is_none_or(|stored| *stored.record != *next)) {
+        step.replace(&id, stored, &replicas);
+    }
+    if !step.is_empty() {
         // The collection and its indexes must still be there when the request is recorded.
         step.relies_on(&id, Some(collection))
             .relies_on(&id, metadata.indexes.get(&id))
-            .replace(&id, present, &record);
+            .relies_on(&id, present);
     }
     Ok(step)
+}
+
+pub(super) fn collection(
+    metadata: &Metadata,
+    id: CollectionId,
+) -> Result<&redkite_catalog::Entry<CollectionRecord>> {
+    let missing = || Error::CollectionNotFound { database: String::new(), collection: id.to_string() };
+    metadata.collections.get(&id).ok_or_else(missing)
+}
+
+fn changes_replicas(load: &LoadRecord, wanted: usize) -> Error {
+    Error::invalid(format!(
+        "can't change the replica number for loaded partitions: invalid \
+         parameter[expected={}][actual={wanted}]",
+        load.replicas
+    ))
 }
 
 fn union(present: &LoadScope, asked: &LoadScope) -> LoadScope {

@@ -1,9 +1,12 @@
-//! The query coordinator: load and release, placement of sealed segments, serving views.
+//! The query coordinator: load and release, replicas and resource groups, placement of sealed segments,
+//! serving views.
 //!
 //! Commands change what should be loaded; `plan::serving` makes the rest follow.
 
 mod load;
 mod release;
+mod replicas;
+mod resource_group;
 #[cfg(test)]
 mod tests;
 
@@ -11,17 +14,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redkite_catalog::LoadScope;
 use redkite_runtime::units;
-use redkite_service::{DdlAck, QueryCoord, RequestId, Result};
+use redkite_service::{DdlAck, NewLoad, PlacementCommand, QueryCoord, RequestId, Result};
 use redkite_types::{CollectionId, PartitionId};
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::command::Commands;
+use crate::command::{Commands, Draft};
 use crate::drive;
 use crate::environment::Environment;
-use crate::plan::serving::views_in;
+
+/// Fewest and most ids reserved for the replicas of one load. More replicas than nodes are of no use.
+const REPLICA_IDS: (u32, u32) = (64, 4096);
 
 /// Settings of the query coordinator.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,7 +78,8 @@ impl QueryCoordinator {
         let mut changes = view.changes();
         let named = || {
             view.read(|metadata| {
-                views_in(metadata, collection)
+                metadata
+                    .views_of(collection)
                     .flat_map(|(_, view)| &view.segments)
                     .any(|entry| partitions.contains(&entry.partition))
             })
@@ -87,15 +92,31 @@ impl QueryCoordinator {
 
 #[async_trait]
 impl QueryCoord for QueryCoordinator {
-    async fn load(
-        &self,
-        id: RequestId,
-        collection: CollectionId,
-        scope: LoadScope,
-        replicas: u32,
-    ) -> Result<DdlAck> {
-        let nodes = self.environment.nodes.watch().borrow().query.open().len();
-        self.commands.execute(id, 0, |draft| load::plan(draft, collection, &scope, replicas, nodes)).await
+    async fn load(&self, id: RequestId, load: NewLoad) -> Result<DdlAck> {
+        let nodes = self.environment.nodes.watch().borrow().clone();
+        let ids = load.replicas.clamp(REPLICA_IDS.0, REPLICA_IDS.1);
+        self.commands.execute(id, ids, |draft| load::plan(draft, &load, &nodes.query)).await
+    }
+
+    async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck> {
+        use PlacementCommand::{
+            CreateResourceGroup, DropResourceGroup, TransferNodes, TransferReplicas, UpdateResourceGroups,
+        };
+
+        let nodes = self.environment.nodes.watch().borrow().clone();
+        let nodes = &nodes.query;
+        let plan = |draft: &mut Draft<'_>| match &command {
+            CreateResourceGroup { name, config } => resource_group::create(draft, name, config, nodes),
+            UpdateResourceGroups { configs } => resource_group::update(draft, configs, nodes),
+            DropResourceGroup { name } => resource_group::drop_group(draft, name, nodes),
+            TransferNodes { source, target, nodes: number } => {
+                resource_group::transfer_nodes(draft, source, target, *number, nodes)
+            }
+            TransferReplicas { collection, source, target, replicas } => {
+                replicas::transfer(draft, *collection, source, target, *replicas)
+            }
+        };
+        self.commands.execute(id, 0, plan).await
     }
 
     async fn release(

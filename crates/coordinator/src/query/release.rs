@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use redkite_catalog::{Entry, LoadRecord, LoadScope, ServingView};
+use redkite_catalog::{Entry, LoadRecord, LoadScope, ReplicasRecord, ServingView};
 use redkite_service::{Error, Result};
 use redkite_types::{CollectionId, PartitionId};
 
 use crate::command::Draft;
-use crate::plan::serving::views_in;
 use crate::step::Step;
+
+/// Views withdrawn together with the release: as many as fit into its transaction.
+const MOST_VIEWS: usize = 64;
 
 /// Releases the partitions, or everything if none is named or left. What is not loaded is released.
 pub(super) fn plan(draft: &Draft<'_>, id: CollectionId, partitions: &[PartitionId]) -> Result<Step> {
@@ -42,7 +44,11 @@ pub(super) fn plan(draft: &Draft<'_>, id: CollectionId, partitions: &[PartitionI
 fn everything(draft: &Draft<'_>, id: CollectionId, load: &Entry<LoadRecord>) -> Step {
     let mut step = Step::new("release");
     step.relies_on(&id, Some(load)).delete::<LoadRecord>(&id);
-    for (key, _) in views_in(draft.metadata, id) {
+    if let Some(replicas) = draft.metadata.replicas.get(&id) {
+        step.relies_on(&id, Some(replicas)).delete::<ReplicasRecord>(&id);
+    }
+    // What does not fit is withdrawn when the release is seen.
+    for (key, _) in draft.metadata.views_of(id).take(MOST_VIEWS) {
         step.delete::<ServingView>(key);
     }
     step

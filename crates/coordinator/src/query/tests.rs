@@ -6,7 +6,7 @@ use std::time::Duration;
 use redkite_catalog::{
     HeldRecord, HeldSegment, IndexesRecord, LoadScope, SegmentRecord, SegmentState, load_progress,
 };
-use redkite_service::{Code, QueryCoord, RequestId};
+use redkite_service::{Code, NewLoad, QueryCoord, RequestId};
 use redkite_types::{PartitionId, SegmentId, Timestamp};
 
 use super::*;
@@ -50,7 +50,7 @@ fn percent(world: &World, partitions: &[i64]) -> Option<u8> {
 async fn load_needs_an_index_on_every_vector_field() {
     let world = World::start().await;
     let query = start(&world).await;
-    let load = |id: u128, scope: LoadScope| query.load(RequestId(id), COLLECTION, scope, 1);
+    let load = |id: u128, scope: LoadScope| query.load(RequestId(id), NewLoad::new(COLLECTION, scope));
     let missing = load(1, LoadScope::Collection).await.unwrap_err();
     assert_eq!(missing.code(), Code::CollectionNotFound);
     let mut record = collection(1, &[0]);
@@ -72,7 +72,10 @@ async fn load_needs_an_index_on_every_vector_field() {
     record.schema.fields.pop();
     world.put(&COLLECTION, &record).await;
     assert_eq!(load(5, scope(&[9])).await.unwrap_err().code(), Code::PartitionNotFound);
-    let many = query.load(RequestId(6), COLLECTION, LoadScope::Collection, 3).await.unwrap_err();
+    let many = query
+        .load(RequestId(6), NewLoad { replicas: 3, ..NewLoad::new(COLLECTION, LoadScope::Collection) })
+        .await
+        .unwrap_err();
     assert_eq!(many.code(), Code::Unexpected);
     load(7, LoadScope::Collection).await.unwrap();
     load(8, LoadScope::Collection).await.unwrap();
@@ -83,7 +86,7 @@ async fn an_empty_collection_is_loaded_without_any_node() {
     let world = prepared(&[0]).await;
     let query = start(&world).await;
     assert_eq!(percent(&world, &[]), None);
-    query.load(RequestId(1), COLLECTION, LoadScope::Collection, 1).await.unwrap();
+    query.load(RequestId(1), NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
     world
         .until("loaded", |metadata| {
             metadata.views.len() == 2 && metadata.loads[&COLLECTION].loaded.len() == 1
@@ -102,7 +105,7 @@ async fn loading_shows_its_progress_and_ends_when_everything_is_served() {
         flush(&world, id, ordinal, partition).await;
     }
     let query = start(&world).await;
-    query.load(RequestId(1), COLLECTION, LoadScope::Collection, 1).await.unwrap();
+    query.load(RequestId(1), NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
     world.until("the node is told", |metadata| metadata.holds.contains_key(&(NODE, COLLECTION))).await;
     assert_eq!(percent(&world, &[]), Some(0));
     let held = |ids: &[i64]| HeldRecord {
@@ -128,10 +131,10 @@ async fn partitions_are_loaded_and_released_one_by_one() {
         flush(&world, id, 0, partition).await;
     }
     let query = start(&world).await;
-    query.load(RequestId(1), COLLECTION, scope(&[0]), 1).await.unwrap();
+    query.load(RequestId(1), NewLoad::new(COLLECTION, scope(&[0]))).await.unwrap();
     world.until("one", |metadata| served(metadata) == [1].into()).await;
     assert_eq!(percent(&world, &[1]), None);
-    query.load(RequestId(2), COLLECTION, scope(&[1]), 1).await.unwrap();
+    query.load(RequestId(2), NewLoad::new(COLLECTION, scope(&[1]))).await.unwrap();
     world.until("both", |metadata| metadata.loads[&COLLECTION].loaded.len() == 2).await;
     assert_eq!(world.view.read(served), [1, 2].into());
     query.release(RequestId(3), COLLECTION, vec![PartitionId(0)]).await.unwrap();
@@ -149,10 +152,10 @@ async fn partitions_are_loaded_and_released_one_by_one() {
 async fn releasing_one_partition_of_a_loaded_collection_keeps_the_others() {
     let world = prepared(&[0, 1]).await;
     let query = start(&world).await;
-    query.load(RequestId(1), COLLECTION, LoadScope::Collection, 1).await.unwrap();
+    query.load(RequestId(1), NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
     query.release(RequestId(2), COLLECTION, vec![PartitionId(0)]).await.unwrap();
     assert_eq!(world.view.read(|metadata| metadata.loads[&COLLECTION].scope.clone()), scope(&[1]));
-    query.load(RequestId(3), COLLECTION, LoadScope::Collection, 1).await.unwrap();
+    query.load(RequestId(3), NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
     assert_eq!(world.view.read(|metadata| metadata.loads[&COLLECTION].scope.clone()), LoadScope::Collection);
 }
 
@@ -164,7 +167,7 @@ async fn a_merged_segment_takes_the_place_of_its_sources_at_once() {
         flush(&world, id, 0, 0).await;
     }
     let query = start(&world).await;
-    query.load(RequestId(1), COLLECTION, LoadScope::Collection, 1).await.unwrap();
+    query.load(RequestId(1), NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
     world.until("loaded", |metadata| served(metadata) == [1, 2, 3].into()).await;
     let dropped = |id: i64| SegmentRecord {
         state: SegmentState::Dropped { at: Timestamp(9), replaced_by: Some(SegmentId(4)) },
@@ -194,7 +197,7 @@ async fn a_dead_node_is_replaced_in_the_view() {
         flush(&world, id, 0, 0).await;
     }
     let query = start(&world).await;
-    query.load(RequestId(1), COLLECTION, LoadScope::Collection, 1).await.unwrap();
+    query.load(RequestId(1), NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
     world.until("loaded", |metadata| served(metadata) == [1, 2, 3, 4].into()).await;
     assert_eq!(world.view.read(|metadata| metadata.holds.len()), 2, "both nodes have a part");
     world.set_nodes(&[1], &[2], &[1]);
@@ -217,7 +220,7 @@ async fn a_crash_between_any_two_writes_changes_nothing_in_the_end() {
         let (environment, writer) = world.mortal(writes);
         let request = RequestId(1);
         if let Ok(query) = QueryCoordinator::start(environment, QuerySettings::default()).await {
-            let _ = query.load(request, COLLECTION, LoadScope::Collection, 1).await;
+            let _ = query.load(request, NewLoad::new(COLLECTION, LoadScope::Collection)).await;
             tokio::select! {
                 () = writer.death() => {}
                 () = world.until("it is done", loaded) => {}
@@ -225,7 +228,7 @@ async fn a_crash_between_any_two_writes_changes_nothing_in_the_end() {
         }
         let died = writer.is_dead();
         let query = start(&world).await;
-        query.load(request, COLLECTION, LoadScope::Collection, 1).await.unwrap();
+        query.load(request, NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
         world
             .until("loaded", |metadata| {
                 metadata.loads.get(&COLLECTION).is_some_and(|load| load.loaded.len() == 2)

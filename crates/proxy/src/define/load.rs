@@ -7,22 +7,9 @@ use redkite_types::FieldSchema;
 use super::property::boolean;
 use crate::refuse;
 
-/// The replicas meant by a request; anything less than one means one.
+/// The replicas meant by a request; anything less than one leaves the number to the coordinator.
 pub(crate) fn replicas(wanted: i32) -> u32 {
-    u32::try_from(wanted).unwrap_or_default().max(1)
-}
-
-/// The one resource group there is.
-const DEFAULT_RESOURCE_GROUP: &str = "__default_resource_group";
-
-/// Checks the resource groups that replicas shall go to.
-pub(crate) fn resource_groups(wanted: &[String]) -> Result<(), Error> {
-    match wanted.iter().find(|group| *group != DEFAULT_RESOURCE_GROUP) {
-        None => Ok(()),
-        Some(group) => Err(refuse::unsupported(format_args!(
-            "resource group {group}: there is only {DEFAULT_RESOURCE_GROUP}"
-        ))),
-    }
+    u32::try_from(wanted).unwrap_or_default()
 }
 
 /// Checks the fields to load: those that reads depend on must be among them. Which fields are loaded
@@ -97,17 +84,4 @@ pub(crate) fn indexes(
         "there is no vector index on field: [{}], please create index firstly",
         unindexed.join(" ")
     )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_one_resource_group() {
-        resource_groups(&[]).unwrap();
-        resource_groups(&[DEFAULT_RESOURCE_GROUP.to_owned()]).unwrap();
-        let refused = resource_groups(&["rg1".to_owned()]).unwrap_err().to_string();
-        assert!(refused.starts_with("operation not supported: resource group rg1"), "{refused}");
-    }
 }

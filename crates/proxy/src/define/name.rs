@@ -102,6 +102,26 @@ fn collection_name_or_alias(name: &str, kind: &str) -> Result<(), Error> {
     Err(refuse::invalid(format_args!("Invalid collection {kind}: {name}. {why}")))
 }
 
+/// Checks the name of a resource group.
+pub(crate) fn resource_group(name: &str) -> Result<(), Error> {
+    let what = match flaw(name, |_| false) {
+        None => return Ok(()),
+        Some(Flaw::Empty) => {
+            return Err(refuse::missing("resource group name couldn't be empty"));
+        }
+        Some(Flaw::TooLong) => {
+            format!("the length of a resource group name must be less than {MAX_NAME_LENGTH} characters")
+        }
+        Some(Flaw::FirstCharacter) => {
+            "the first character of a resource group name must be an underscore or letter".to_owned()
+        }
+        Some(Flaw::Character) => {
+            "resource group name can only contain numbers, letters and underscores".to_owned()
+        }
+    };
+    Err(refuse::invalid(format_args!("Invalid resource group name {name}. {what}")))
+}
+
 /// Checks a database's name.
 pub(crate) fn database(name: &str) -> Result<(), Error> {
     let Some(flaw) = flaw(name, |_| false) else {

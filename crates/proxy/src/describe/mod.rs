@@ -2,4 +2,6 @@
 
 pub(crate) mod collection;
 pub(crate) mod index;
+pub(crate) mod replica;
+pub(crate) mod resource_group;
 pub(crate) mod segment;

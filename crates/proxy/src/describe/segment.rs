@@ -35,7 +35,7 @@ pub(crate) fn persistent(metadata: &Metadata, collection: &CollectionRecord) -> 
 /// The sealed segments that are being served.
 pub(crate) fn served(metadata: &Metadata, collection: &CollectionRecord) -> Vec<QuerySegmentInfo> {
     let mut holders: BTreeMap<SegmentId, Vec<NodeId>> = BTreeMap::new();
-    for (_, view) in metadata.views.iter().filter(|((shard, _), _)| shard.collection == collection.id) {
+    for (_, view) in metadata.views_of(collection.id) {
         for served in &view.segments {
             holders.entry(served.segment).or_default().push(served.node);
         }
@@ -51,13 +51,14 @@ pub(crate) fn served(metadata: &Metadata, collection: &CollectionRecord) -> Vec<
 
 fn served_segment(metadata: &Metadata, segment: &SegmentRecord, nodes: &[NodeId]) -> QuerySegmentInfo {
     let held = nodes
-        .first()
-        .and_then(|node| metadata.held.get(&(*node, segment.collection))?.segments.get(&segment.id));
-    let index = segment.indexes.keys().next().copied();
-    let definition = index.and_then(|id| {
-        let indexes = metadata.indexes.get(&segment.collection)?;
-        indexes.indexes.iter().find(|index| index.id == id)
-    });
+        .iter()
+        .find_map(|node| metadata.held.get(&(*node, segment.collection))?.segments.get(&segment.id));
+    let defined = metadata.indexes.get(&segment.collection);
+    let defined = defined.into_iter().flat_map(|record| &record.indexes);
+    // There is room for one; most want to know of the vectors'.
+    let definition = defined
+        .filter(|index| segment.indexes.contains_key(&index.id))
+        .max_by_key(|index| index.spec.method.is_vector());
     QuerySegmentInfo {
         segment_id: segment.id.0,
         collection_id: segment.collection.0,
@@ -65,7 +66,7 @@ fn served_segment(metadata: &Metadata, segment: &SegmentRecord, nodes: &[NodeId]
         mem_size: rows(held.map_or(segment.bytes, |held| held.resident_bytes + held.mapped_bytes)),
         num_rows: rows(segment.rows),
         index_name: definition.map(|index| index.name.clone()).unwrap_or_default(),
-        index_id: index.map_or(0, |index| index.0),
+        index_id: definition.map_or(0, |index| index.id.0),
         node_ids: nodes.iter().map(|node| node.0).collect(),
         state: SegmentState::Sealed.into(),
         level: SegmentLevel::L1.into(),

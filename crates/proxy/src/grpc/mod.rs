@@ -279,6 +279,40 @@ impl MilvusService for Grpc {
         handle!(self, "GetReplicas", request, get_replicas)
     }
 
+    async fn create_resource_group(
+        &self,
+        request: Request<CreateResourceGroupRequest>,
+    ) -> Reply<common::Status> {
+        handle!(self, "CreateResourceGroup", request, create_resource_group)
+    }
+    async fn update_resource_groups(
+        &self,
+        request: Request<UpdateResourceGroupsRequest>,
+    ) -> Reply<common::Status> {
+        handle!(self, "UpdateResourceGroups", request, update_resource_groups)
+    }
+    async fn drop_resource_group(&self, request: Request<DropResourceGroupRequest>) -> Reply<common::Status> {
+        handle!(self, "DropResourceGroup", request, drop_resource_group)
+    }
+    async fn describe_resource_group(
+        &self,
+        request: Request<DescribeResourceGroupRequest>,
+    ) -> Reply<DescribeResourceGroupResponse> {
+        handle!(self, "DescribeResourceGroup", request, describe_resource_group)
+    }
+    async fn list_resource_groups(
+        &self,
+        request: Request<ListResourceGroupsRequest>,
+    ) -> Reply<ListResourceGroupsResponse> {
+        handle!(self, "ListResourceGroups", request, list_resource_groups)
+    }
+    async fn transfer_node(&self, request: Request<TransferNodeRequest>) -> Reply<common::Status> {
+        handle!(self, "TransferNode", request, transfer_node)
+    }
+    async fn transfer_replica(&self, request: Request<TransferReplicaRequest>) -> Reply<common::Status> {
+        handle!(self, "TransferReplica", request, transfer_replica)
+    }
+
     async fn flush(&self, request: Request<FlushRequest>) -> Reply<FlushResponse> {
         handle!(self, "Flush", request, flush)
     }

@@ -12,17 +12,17 @@ use redkite_catalog::{
 };
 use redkite_cluster::Kv;
 use redkite_cluster::kv::{EmbeddedKv, EmbeddedSettings};
-use redkite_proxy::{AutoIds, Proxy, ProxyParts, Settings};
+use redkite_proxy::{AutoIds, NodeAddress, OneNode, Proxy, ProxyParts, Settings};
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{HybridClock, ManualClock, Tasks};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed, NewIndex, QueryCoord, ReadAck,
-    RequestId, RetrieveRequest, RootCoord, SearchRequest, Shard, ShardDirectory, WriteAck, WriteOp,
-    WriteRequest,
+    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed, NewIndex, NewLoad,
+    PlacementCommand, QueryCoord, ReadAck, RequestId, RetrieveRequest, RootCoord, SearchRequest, Shard,
+    ShardDirectory, WriteAck, WriteOp, WriteRequest,
 };
 use redkite_types::{
     CollectionId, CollectionSchema, ConsistencyLevel, DataType, FieldId, FieldSchema, IndexId, Metric,
-    PartitionId, SegmentId, ShardId, TaskId, Timestamp,
+    NodeId, PartitionId, SegmentId, ShardId, TaskId, Timestamp,
 };
 
 /// The collection `c` of the tests.
@@ -175,7 +175,10 @@ impl DataCoord for Nobody {
 
 #[async_trait]
 impl QueryCoord for Nobody {
-    async fn load(&self, _: RequestId, _: CollectionId, _: LoadScope, _: u32) -> Result<DdlAck, Error> {
+    async fn load(&self, _: RequestId, _: NewLoad) -> Result<DdlAck, Error> {
+        Err(nobody())
+    }
+    async fn place(&self, _: RequestId, _: PlacementCommand) -> Result<DdlAck, Error> {
         Err(nobody())
     }
     async fn release(&self, _: RequestId, _: CollectionId, _: Vec<PartitionId>) -> Result<DdlAck, Error> {
@@ -215,6 +218,7 @@ impl World {
             data: Arc::new(Nobody),
             query: Arc::new(Nobody),
             shards: Arc::new(Directory(played.clone())),
+            nodes: Arc::new(OneNode { node: NodeId(1), address: NodeAddress::default() }),
             ids: Arc::new(Ids(Mutex::new(1000))),
             clock: Arc::new(HybridClock::new(wall)),
             settings: Settings::default(),

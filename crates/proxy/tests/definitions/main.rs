@@ -5,12 +5,13 @@
 mod world;
 
 use prost::Message;
-use redkite_catalog::{IndexMethod, IndexSpec, LoadScope, NameRecord};
+use redkite_catalog::{IndexMethod, IndexSpec, NameRecord, ResourceGroupConfig};
 use redkite_proto::common::{ErrorCode, KeyValuePair, LoadState};
 use redkite_proto::milvus::milvus_service_server::MilvusService;
 use redkite_proto::milvus::*;
+use redkite_proto::rg;
 use redkite_proto::schema::{CollectionSchema, DataType, FieldSchema};
-use redkite_service::Ddl;
+use redkite_service::{Ddl, PlacementCommand};
 use redkite_types::{CollectionId, Metric};
 use tonic::Request;
 use world::{Asked, World};
@@ -149,7 +150,41 @@ async fn loading_needs_an_index() {
     let request = LoadCollectionRequest { collection_name: "c".to_owned(), ..Default::default() };
     let status = world.grpc.load_collection(Request::new(request)).await.unwrap().into_inner();
     assert_eq!((status.code, status.reason.as_str()), (700, "index not found[collection=c]"));
-    assert!(!world.asked().contains(&Asked::Load(LoadScope::Collection)));
+    assert!(!world.asked().iter().any(|asked| matches!(asked, Asked::Load(_))));
+}
+
+#[tokio::test]
+async fn commands_about_resource_groups_go_to_the_coordinator() {
+    let world = World::new().await;
+    let limit = |node_num| Some(rg::ResourceGroupLimit { node_num });
+    let config = rg::ResourceGroupConfig { requests: limit(1), limits: limit(2), ..Default::default() };
+    let create = |name: &str| CreateResourceGroupRequest {
+        resource_group: name.to_owned(),
+        config: Some(config.clone()),
+        ..Default::default()
+    };
+    let refused = world.grpc.create_resource_group(Request::new(create("1"))).await.unwrap().into_inner();
+    assert_eq!(refused.code, 1100);
+    assert!(refused.reason.starts_with("Invalid resource group name 1."), "{}", refused.reason);
+    let status = world.grpc.create_resource_group(Request::new(create("g"))).await.unwrap().into_inner();
+    assert_eq!(status.code, 0);
+    let wanted = ResourceGroupConfig { requests: 1, limits: 2, ..Default::default() };
+    let command = PlacementCommand::CreateResourceGroup { name: "g".to_owned(), config: wanted };
+    assert_eq!(world.asked(), [Asked::Place(command)]);
+    let transfer = TransferNodeRequest {
+        source_resource_group: "g".to_owned(),
+        target_resource_group: "h".to_owned(),
+        num_node: -1,
+        ..Default::default()
+    };
+    let status = world.grpc.transfer_node(Request::new(transfer)).await.unwrap().into_inner();
+    assert_eq!(status.reason, "invalid parameter[expected=NumNode > 0][actual=invalid NumNode -1]");
+    let describe = DescribeResourceGroupRequest { resource_group: "h".to_owned(), ..Default::default() };
+    let answer = world.grpc.describe_resource_group(Request::new(describe)).await.unwrap().into_inner();
+    assert_eq!(answer.status.unwrap().reason, "resource group not found[rg=h]");
+    let list = Request::new(ListResourceGroupsRequest::default());
+    let answer = world.grpc.list_resource_groups(list).await.unwrap().into_inner();
+    assert_eq!(answer.resource_groups, ["__default_resource_group"]);
 }
 
 #[tokio::test]

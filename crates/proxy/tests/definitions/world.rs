@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use redkite_catalog::{
-    CollectionRecord, DEFAULT_DATABASE, DEFAULT_DATABASE_ID, DatabaseRecord, LoadScope, MetadataView,
-    NameRecord, PartitionRecord, Properties, Record, ShardStatus,
+    CollectionRecord, DEFAULT_DATABASE, DEFAULT_DATABASE_ID, DatabaseRecord, MetadataView, NameRecord,
+    PartitionRecord, Properties, Record, ShardStatus,
 };
 use redkite_cluster::Kv;
 use redkite_cluster::kv::{EmbeddedKv, EmbeddedSettings};
 use redkite_proxy::grpc::Grpc;
-use redkite_proxy::{AutoIds, Proxy, ProxyParts, Settings};
+use redkite_proxy::{AutoIds, NodeAddress, OneNode, Proxy, ProxyParts, Settings};
 use redkite_runtime::{HybridClock, ManualClock, Tasks};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewCollection, NewIndex, QueryCoord, RequestId,
-    RootCoord, Shard, ShardDirectory,
+    CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewCollection, NewIndex, NewLoad, PlacementCommand,
+    QueryCoord, RequestId, RootCoord, Shard, ShardDirectory,
 };
 use redkite_types::{CollectionId, Epoch, IndexId, NodeId, PartitionId, ShardId, TaskId, Timestamp};
 
@@ -27,7 +27,8 @@ pub(crate) enum Asked {
     Root(Ddl),
     CreateIndex(NewIndex),
     DropIndex(IndexId),
-    Load(LoadScope),
+    Load(NewLoad),
+    Place(PlacementCommand),
     Release(Vec<PartitionId>),
 }
 
@@ -118,8 +119,11 @@ impl DataCoord for Coordinators {
 
 #[async_trait]
 impl QueryCoord for Coordinators {
-    async fn load(&self, _: RequestId, _: CollectionId, scope: LoadScope, _: u32) -> Result<DdlAck, Error> {
-        self.note(Asked::Load(scope)).await
+    async fn load(&self, _: RequestId, load: NewLoad) -> Result<DdlAck, Error> {
+        self.note(Asked::Load(load)).await
+    }
+    async fn place(&self, _: RequestId, command: PlacementCommand) -> Result<DdlAck, Error> {
+        self.note(Asked::Place(command)).await
     }
     async fn release(&self, _: RequestId, _: CollectionId, ids: Vec<PartitionId>) -> Result<DdlAck, Error> {
         self.note(Asked::Release(ids)).await
@@ -174,6 +178,7 @@ impl World {
             data: coordinators.clone(),
             query: coordinators.clone(),
             shards: Arc::new(NoShards),
+            nodes: Arc::new(OneNode { node: NodeId(1), address: NodeAddress::default() }),
             ids: Arc::new(Ids(AtomicI64::new(1))),
             clock: Arc::new(HybridClock::new(Arc::new(ManualClock::new(1_700_000_000_000)))),
             settings: Settings::default(),

@@ -5,13 +5,12 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use redkite_catalog::LoadScope;
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_rpc::Services;
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed, NewIndex, QueryCoord, ReadAck,
-    RequestId, Result, RetrieveRequest, RootCoord, SearchRequest, SegmentRetrieve, SegmentSearch, Segments,
-    Shard, WriteAck, WriteRequest,
+    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed, NewIndex, NewLoad,
+    PlacementCommand, QueryCoord, ReadAck, RequestId, Result, RetrieveRequest, RootCoord, SearchRequest,
+    SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck, WriteRequest,
 };
 use redkite_types::{
     CollectionId, IndexId, NodeId, PartitionId, Revision, SegmentId, ShardId, TaskId, Timestamp,
@@ -185,14 +184,11 @@ impl DataCoord for Fake {
 
 #[async_trait]
 impl QueryCoord for Fake {
-    async fn load(
-        &self,
-        id: RequestId,
-        collection: CollectionId,
-        scope: LoadScope,
-        replicas: u32,
-    ) -> Result<DdlAck> {
-        self.answer((id, collection, scope, replicas), ack()).await
+    async fn load(&self, id: RequestId, load: NewLoad) -> Result<DdlAck> {
+        self.answer((id, load), ack()).await
+    }
+    async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck> {
+        self.answer((id, command), ack()).await
     }
     async fn release(
         &self,

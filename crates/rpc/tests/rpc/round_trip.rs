@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use redkite_catalog::LoadScope;
+use redkite_catalog::{LoadScope, ResourceGroupConfig};
 use redkite_rpc::{RpcSettings, Services, role};
 use redkite_runtime::units::Bytes;
 use redkite_service::{
-    CompactionProgress, Ddl, Error, RequestId, SegmentRetrieve, SegmentSearch, SegmentsDirectory, Shard,
-    ShardDirectory, WriteAck, WriteOp, WriteRequest,
+    CompactionProgress, Ddl, Error, NewLoad, PlacementCommand, RequestId, SegmentRetrieve, SegmentSearch,
+    SegmentsDirectory, Shard, ShardDirectory, WriteAck, WriteOp, WriteRequest,
 };
 use redkite_types::{
     Batch, Column, ColumnData, FieldId, IndexId, NodeId, PartitionId, PrimaryKeys, SegmentId, TaskId,
@@ -107,8 +107,16 @@ async fn coordinators() {
 
     let query = world.peers.query();
     let scope = LoadScope::Partitions([PartitionId(1)].into());
-    assert_eq!(query.load(id, COLLECTION, scope.clone(), 2).await.unwrap(), ack());
-    assert_heard(&fake, (id, COLLECTION, scope, 2));
+    let load =
+        NewLoad { replicas: 2, resource_groups: vec!["g".to_owned()], ..NewLoad::new(COLLECTION, scope) };
+    assert_eq!(query.load(id, load.clone()).await.unwrap(), ack());
+    assert_heard(&fake, (id, load));
+    let labels = vec![("disk".to_owned(), "fast".to_owned())];
+    let config = ResourceGroupConfig { requests: 1, limits: 2, node_labels: labels, ..Default::default() };
+    let configs = BTreeMap::from([("g".to_owned(), config)]);
+    let command = PlacementCommand::UpdateResourceGroups { configs };
+    assert_eq!(query.place(id, command.clone()).await.unwrap(), ack());
+    assert_heard(&fake, (id, command));
     assert_eq!(query.release(id, COLLECTION, vec![PartitionId(1)]).await.unwrap(), ack());
     assert_heard(&fake, (id, COLLECTION, vec![PartitionId(1)]));
 }

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 
 use super::address::Door;
 use super::ground::Ground;
-use super::nodes::SessionNodes;
+use super::nodes::{SessionAddresses, SessionNodes, query_nodes};
 use super::seat::{Seat, Start, occupy};
 use super::{Job, Role};
 use super::{labels, leave};
@@ -294,6 +294,7 @@ impl Maker<'_> {
             data: self.peers.data(),
             query: self.peers.query(),
             shards: self.peers.clone(),
+            nodes: Arc::new(SessionAddresses(ground.sessions.clone())),
             ids: Arc::new(SharedIds(ground.ids.clone())),
             clock: ground.hybrid.clone(),
             settings: parts::proxy(self.settings),
@@ -312,6 +313,7 @@ impl Maker<'_> {
             logs: ObjectLogs::new(store.clone(), self.settings.streaming_node.bucket_log.clone()),
             store,
             segments: self.peers.clone(),
+            query_nodes: Some(query_nodes(&ground.sessions, &ground.tasks)),
             ids: ground.ids.clone(),
             cpu: CpuPool::new("search", parts::threads(self.settings.query_node.threads))?,
             clock: ground.clock.clone(),

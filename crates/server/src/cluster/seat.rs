@@ -7,11 +7,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use redkite_catalog::LoadScope;
 use redkite_cluster::{Candidate, Leadership};
 use redkite_runtime::{Backoff, Stopping, Tasks};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewIndex, QueryCoord, RequestId, Result, RootCoord,
+    CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewIndex, NewLoad, PlacementCommand, QueryCoord,
+    RequestId, Result, RootCoord,
 };
 use redkite_types::{CollectionId, IndexId, NodeId, PartitionId, TaskId};
 use tracing::{info, warn};
@@ -87,14 +87,12 @@ impl DataCoord for Seat<dyn DataCoord> {
 
 #[async_trait]
 impl QueryCoord for Seat<dyn QueryCoord> {
-    async fn load(
-        &self,
-        id: RequestId,
-        collection: CollectionId,
-        scope: LoadScope,
-        replicas: u32,
-    ) -> Result<DdlAck> {
-        self.get()?.load(id, collection, scope, replicas).await
+    async fn load(&self, id: RequestId, load: NewLoad) -> Result<DdlAck> {
+        self.get()?.load(id, load).await
+    }
+
+    async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck> {
+        self.get()?.place(id, command).await
     }
 
     async fn release(

@@ -217,7 +217,7 @@ fn state_of(segment: &SegmentRecord) -> &'static str {
 
 /// The nodes that answer for a segment, and those that hold it without (yet) answering.
 fn places(picture: &Picture, segment: &SegmentRecord) -> String {
-    let views = picture.metadata.views.range((segment.shard, 0)..=(segment.shard, u32::MAX));
+    let views = picture.metadata.views_on(segment.shard);
     let mut serving: Vec<NodeId> = views
         .flat_map(|(_, view)| &view.segments)
         .filter(|entry| entry.segment == segment.id)

@@ -37,7 +37,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let directory = DataDirectory::open(&settings.local_storage.path)?;
         let grpc = bind(&settings.proxy.ip, settings.proxy.port).await?;
         let pages = bind(&settings.proxy.ip, settings.metrics.port).await?;
-        let roles = Roles::start(&settings, &directory, &tasks).await?;
+        let roles = Roles::start(&settings, &directory, grpc.local_addr()?, &tasks).await?;
         anyhow::Ok((directory, grpc, pages, roles))
     };
     // Recovery may be long, and there is nothing to wait for: what is given up half-way is recovered again.

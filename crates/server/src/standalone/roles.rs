@@ -1,5 +1,6 @@
 //! The roles of one process, wired together.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use redkite_coordinator::{
     DataCoordinator, QueryCoordinator, QuerySettings, RootCoordinator, RootSettings, StaticNodes,
 };
 use redkite_data_node::{DataNode, DataNodeSettings};
-use redkite_proxy::{Proxy, ProxyParts};
+use redkite_proxy::{NodeAddress, OneNode, Proxy, ProxyParts};
 use redkite_query_node::{QueryNode, QueryNodeSettings};
 use redkite_runtime::{Clock, CpuPool, HybridClock, SystemClock, Tasks};
 use redkite_storage::{LocalStore, ObjectStore};
@@ -97,6 +98,7 @@ impl Roles {
     pub(super) async fn start(
         settings: &Settings,
         directory: &DataDirectory,
+        address: SocketAddr,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let ground = Ground::lay(directory, tasks).await?;
@@ -110,7 +112,7 @@ impl Roles {
         let _ = neighbours.streaming.set(streaming.clone());
         let _ = neighbours.query.set(query.clone());
         let data = start_data(settings, &ground)?;
-        let (candidates, proxy) = start_front(settings, &ground, neighbours).await?;
+        let (candidates, proxy) = start_front(settings, &ground, neighbours, address).await?;
         streaming.start();
         Ok(Self { kv: ground.kv, streaming, query, proxy, _sessions: (session, candidates), _data: data })
     }
@@ -176,6 +178,7 @@ async fn start_streaming(
         logs: LocalLogs::open(&directory.join("wal"), wal).await.context("logs")?,
         store: ground.store.clone(),
         segments: neighbours,
+        query_nodes: None,
         ids: ground.ids.0.clone(),
         cpu,
         clock: ground.clock.clone(),
@@ -220,6 +223,7 @@ async fn start_front(
     settings: &Settings,
     ground: &Ground,
     neighbours: Arc<Neighbours>,
+    address: SocketAddr,
 ) -> anyhow::Result<(Vec<Candidate>, Arc<Proxy>)> {
     let (root_candidate, root) = ground.lead("rootcoord").await?;
     let (data_candidate, data) = ground.lead("datacoord").await?;
@@ -231,6 +235,10 @@ async fn start_front(
         data: DataCoordinator::start(data, ground.store.clone(), parts::data_coord(settings, true)).await?,
         query: QueryCoordinator::start(query, QuerySettings::default()).await?,
         shards: neighbours,
+        nodes: Arc::new(OneNode {
+            node: NODE,
+            address: NodeAddress { address: address.to_string(), host: address.ip().to_string() },
+        }),
         ids: Arc::new(ground.ids.clone()),
         clock: ground.hybrid.clone(),
         settings: parts::proxy(settings),

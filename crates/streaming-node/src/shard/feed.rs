@@ -27,7 +27,11 @@ use super::ShardLeader;
 
 /// How far each node is.
 #[derive(Debug, Default)]
-pub(crate) struct Feeds(BTreeMap<NodeId, Feed>);
+pub(crate) struct Feeds {
+    feeds: BTreeMap<NodeId, Feed>,
+    /// Nodes that a task is catching up with: one a node, so that batches go out in order.
+    chased: BTreeSet<NodeId>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feed {
@@ -55,16 +59,16 @@ impl Feeds {
     /// Forgets other nodes. New ones are behind: they get what is not in files yet, and look into the
     /// files themselves.
     pub(crate) fn keep(&mut self, nodes: &BTreeSet<NodeId>, in_files: Timestamp) {
-        self.0.retain(|node, _| nodes.contains(node));
+        self.feeds.retain(|node, _| nodes.contains(node));
         nodes.iter().for_each(|node| {
-            self.0.entry(*node).or_insert(Feed::New { delivered: in_files });
+            self.feeds.entry(*node).or_insert(Feed::New { delivered: in_files });
         });
     }
 
     /// Takes new nodes as behind; whoever asks starts catching up with them.
     fn take_new(&mut self) -> Vec<NodeId> {
         let mut new = Vec::new();
-        for (node, feed) in &mut self.0 {
+        for (node, feed) in &mut self.feeds {
             if let Feed::New { delivered } = *feed {
                 *feed = Feed::Behind { delivered };
                 new.push(*node);
@@ -75,21 +79,22 @@ impl Feeds {
 
     /// Timestamp up to which even the last node has all deletes; `None` if none is behind.
     pub(crate) fn behind(&self) -> Option<Timestamp> {
-        self.0.values().filter_map(|feed| feed.delivered()).min()
+        self.feeds.values().filter_map(|feed| feed.delivered()).min()
     }
 
-    /// Whether a node has all deletes up to a timestamp.
+    /// Whether a node has all deletes up to a timestamp. One that is not fed has not.
     pub(crate) fn has(&self, node: NodeId, timestamp: Timestamp) -> bool {
-        self.delivered(node).is_none_or(|delivered| delivered >= timestamp)
+        let feed = self.feeds.get(&node);
+        feed.is_some_and(|feed| feed.delivered().is_none_or(|delivered| delivered >= timestamp))
     }
 
     fn current(&self) -> Vec<NodeId> {
-        let current = self.0.iter().filter(|(_, feed)| **feed == Feed::Current);
+        let current = self.feeds.iter().filter(|(_, feed)| **feed == Feed::Current);
         current.map(|(node, _)| *node).collect()
     }
 
     fn delivered(&self, node: NodeId) -> Option<Timestamp> {
-        self.0.get(&node).and_then(|feed| feed.delivered())
+        self.feeds.get(&node).and_then(|feed| feed.delivered())
     }
 }
 
@@ -104,6 +109,12 @@ impl ShardLeader {
             batch.deletes.iter().for_each(|delete| state.deletes.push(delete.clone()));
             (batch, state.feeds.current(), state.applied)
         };
+        // Nobody waits for a node that did not answer lately.
+        let (suspects, nodes): (Vec<_>, Vec<_>) = {
+            let health = self.health.lock();
+            nodes.into_iter().partition(|node| health.is_suspect(*node))
+        };
+        suspects.into_iter().for_each(|node| self.fall_behind(node, before));
         let patience = self.node.settings.delete_patience;
         let send = |node: NodeId| {
             let batch = batch.clone();
@@ -128,7 +139,12 @@ impl ShardLeader {
         }
     }
 
-    async fn send(&self, node: NodeId, batch: DeleteBatch, patience: Duration) -> Result<(), ServiceError> {
+    pub(super) async fn send(
+        &self,
+        node: NodeId,
+        batch: DeleteBatch,
+        patience: Duration,
+    ) -> Result<(), ServiceError> {
         let send = async { self.node.segments.node(node).await?.apply_deletes(self.id, batch).await };
         match tokio::time::timeout(patience, send).await {
             Ok(outcome) => outcome,
@@ -137,7 +153,7 @@ impl ShardLeader {
     }
 
     fn fall_behind(self: &Arc<Self>, node: NodeId, delivered: Timestamp) {
-        let known = match self.state.lock().feeds.0.get_mut(&node) {
+        let known = match self.state.lock().feeds.feeds.get_mut(&node) {
             Some(feed) => {
                 *feed = Feed::Behind { delivered };
                 true
@@ -150,16 +166,22 @@ impl ShardLeader {
     }
 
     fn start_catching_up(self: &Arc<Self>, node: NodeId) {
-        let shard = self.clone();
-        self.tasks.spawn("deletes-catch-up", move |stopping| shard.catch_up(node, stopping));
+        // Whoever is at it already goes on with what is missing now.
+        if self.state.lock().feeds.chased.insert(node) {
+            let shard = self.clone();
+            self.tasks.spawn("deletes-catch-up", move |stopping| shard.catch_up(node, stopping));
+        }
     }
 
     async fn catch_up(self: Arc<Self>, node: NodeId, stopping: Stopping) {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(2));
         loop {
             let batch = {
-                let state = self.state.lock();
-                let Some(delivered) = state.feeds.delivered(node) else { return };
+                let mut state = self.state.lock();
+                let Some(delivered) = state.feeds.delivered(node) else {
+                    state.feeds.chased.remove(&node);
+                    return;
+                };
                 state.deletes.after(delivered)
             };
             let through = batch.through;
@@ -189,8 +211,11 @@ impl ShardLeader {
         let current = {
             let mut state = self.state.lock();
             let current = state.deletes.after(delivered).deletes.is_empty();
-            if let Some(feed) = state.feeds.0.get_mut(&node) {
+            if let Some(feed) = state.feeds.feeds.get_mut(&node) {
                 *feed = if current { Feed::Current } else { Feed::Behind { delivered } };
+            }
+            if current {
+                state.feeds.chased.remove(&node);
             }
             state.trim_deletes();
             current

@@ -3,7 +3,8 @@
 //! ```text
 //! write   [`once`] knows repetitions → [`admit`] checks and waits for room → queue → [`writer`] stamps, appends to the log; once
 //!         durable: deletes to query nodes ([`feed`]), rows to growing segments, read point forward, answer
-//! read    [`read`] takes memory, [`route`] and read point together, asks query nodes, merges
+//! read    [`read`] takes memory, [`route`] and read point together, asks query nodes, merges; [`health`]
+//!         says which replica to ask
 //! flush   [`writer`] seals everything at one position of the log → [`flush`] writes files →
 //!         [`commit`] records them → the log is cut
 //! start   [`recover`] reads the log after the checkpoint
@@ -14,6 +15,7 @@ mod commit;
 pub(crate) mod deletes;
 mod feed;
 mod flush;
+mod health;
 mod once;
 mod read;
 mod recover;
@@ -35,6 +37,7 @@ use tokio::time::Instant;
 use crate::Environment;
 use crate::error::of_metastore;
 use crate::record::EncodedWrite;
+use health::Health;
 use once::{Claim, Writes};
 use route::Route;
 use state::State;
@@ -90,6 +93,9 @@ pub(crate) struct ShardLeader {
     room: Arc<Semaphore>,
     /// The route may name query nodes that are to be fed with deletes from now on.
     new_receivers: Notify,
+    health: Mutex<Health>,
+    /// There are nodes to be probed.
+    suspected: Notify,
     /// Counts changes of anything in `state` that somebody may wait for.
     changes: watch::Sender<u64>,
     /// Flushes of the node that may run at once.
@@ -107,11 +113,14 @@ impl ShardLeader {
             // Before the records are looked at: they are at least this new.
             let revision = self.node.view.revision();
             let in_memory = self.state.lock().in_memory(revision);
-            let route = Arc::new(self.node.view.read(|metadata| Route::plan(metadata, self.id, &in_memory)));
+            let alive = self.node.query_nodes.as_ref().map(|nodes| nodes.borrow().clone());
+            let plan = |metadata: &_| Route::plan(metadata, self.id, &in_memory, alive.as_deref());
+            let route = self.node.view.read(plan);
             let mut state = self.state.lock();
             // Sealed meanwhile: the plan does not know where these rows are.
             if state.sealing.iter().all(|sealing| in_memory.contains_key(&sealing.id)) {
-                state.install(route, revision);
+                let short = state.unsealed_bytes() as u64 > self.node.settings.max_unsealed_bytes.0 / 2;
+                state.install(route, revision, short);
                 self.new_receivers.notify_one();
                 break;
             }

@@ -1,28 +1,32 @@
 //! How does a read see every write up to its read point, each row once?
 //!
 //! Under one short lock it takes the read point, the rows in memory and the route. It searches the
-//! memory itself, asks the query nodes of one replica's view at the same time, and merges. A node that
-//! does not hold a segment any more, or not yet, means that the view is about to change: the read waits
-//! for that and begins anew; the client sees an answer, not the move.
+//! memory itself, asks the query nodes of one replica's view at the same time, and merges. If a node fails,
+//! another replica is asked at once. If there is none, or a node does not hold a segment any more, or not
+//! yet, the view is about to change: the read waits for that and begins anew; the client sees an answer,
+//! not the move.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::{join, try_join_all};
+use futures::future::{Either, join, select, try_join_all};
+use parking_lot::Mutex;
 use rayon::prelude::*;
 use redkite_catalog::CollectionRecord;
 use redkite_query::reduce::{RetrievePart, SearchPart, merge_retrieve, merge_search};
 use redkite_segment::{GrowingSegment, RetrieveTask, SearchTask, SegmentReader};
 use redkite_service::{
-    Consistency, Error as ServiceError, ReadAck, Result, RetrieveRequest, SearchRequest, SegmentRetrieve,
-    SegmentSearch, Segments,
+    Consistency, Error as ServiceError, ReadAck, Result, RetrieveRequest, Retry, SearchRequest,
+    SegmentRetrieve, SegmentSearch, Segments,
 };
-use redkite_types::{NodeId, PartitionId, SegmentId, ShardId, Timestamp};
-use tokio::time::{Instant, sleep, timeout_at};
+use redkite_types::{NodeId, PartitionId, ReplicaId, SegmentId, ShardId, Timestamp};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::ShardLeader;
+use super::health::{Health, Reading};
 use super::route::{ReplicaRoute, Route};
 use super::state::State;
 use crate::error::{of_reduce, of_segment};
@@ -45,6 +49,10 @@ pub(super) struct Sources {
     collection: Arc<CollectionRecord>,
     rows: Vec<Arc<GrowingSegment>>,
     nodes: Vec<(NodeId, Vec<SegmentId>)>,
+    /// Whose nodes these are.
+    replica: ReplicaId,
+    /// Whether another replica could answer as well.
+    spare: bool,
 }
 
 /// Whether a read can begin.
@@ -97,37 +105,105 @@ impl ShardLeader {
     async fn read<R: Read>(&self, read: R) -> Result<ReadAck<R::Part>> {
         let deadline = Instant::now() + self.node.settings.read_patience;
         self.guarantee(read.scope().consistency, deadline).await?;
-        let mut attempt = 0;
+        let mut tried = BTreeSet::new();
         loop {
             let mut changes = self.changes.subscribe();
-            let sources = self.sources(&read.scope(), attempt, deadline).await?;
-            let read_timestamp = sources.read;
-            match self.read_sources(&read, sources).await {
-                Ok(part) => return Ok(ReadAck { part, read_timestamp }),
-                Err(error) if moved(&error) && Instant::now() < deadline => {
+            let sources = self.sources(&read.scope(), &tried, deadline).await?;
+            let (replica, spare) = (sources.replica, sources.spare);
+            match self.attempt(&read, sources, &tried).await {
+                Ok(ack) => return Ok(ack),
+                // A read may be repeated whatever became of it.
+                Err(error) if error.retry() != Retry::No && Instant::now() < deadline => {
                     metrics::counter!("redkite_shard_reads_repeated_total").increment(1);
-                    // News or not, the next attempt may find a restarted node.
-                    let _ = timeout_at(deadline.min(Instant::now() + PAUSE), changes.changed()).await;
-                    attempt += 1;
+                    tried.insert(replica);
+                    if !spare {
+                        // News or not, the next attempt may find a restarted node.
+                        let _ = timeout_at(deadline.min(Instant::now() + PAUSE), changes.changed()).await;
+                        tried.clear();
+                    }
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    async fn read_sources<R: Read>(&self, read: &R, sources: Sources) -> Result<R::Part> {
-        let Sources { read: at, collection, rows, nodes } = sources;
+    /// Asks one replica and, if that takes long and there is another, that one too.
+    async fn attempt<R: Read>(
+        &self,
+        read: &R,
+        sources: Sources,
+        tried: &BTreeSet<ReplicaId>,
+    ) -> Result<ReadAck<R::Part>> {
+        let replica = sources.replica;
+        let mut tried = tried.clone();
+        tried.insert(replica);
+        let silent = Mutex::new(BTreeSet::new());
+        let mut first = pin!(self.read_sources(read, sources, &silent));
+        let others = loop {
+            if let Ok(done) = timeout(self.node.settings.hedge_after, &mut first).await {
+                return done;
+            }
+            let late = silent.lock().clone();
+            match self.choose(&read.scope(), &tried) {
+                Choice::Ready(others) if others.replica != replica && !late.is_empty() => {
+                    late.into_iter().for_each(|node| self.suspect(node, &"no answer yet"));
+                    break others;
+                }
+                // There may be another replica later.
+                _ => {}
+            }
+        };
+        metrics::counter!("redkite_shard_reads_hedged_total").increment(1);
+        let unheard = Mutex::default();
+        let second = pin!(self.read_sources(read, others, &unheard));
+        match select(first, second).await {
+            Either::Left((Ok(ack), _)) | Either::Right((Ok(ack), _)) => Ok(ack),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+        }
+    }
+
+    /// Reads everything. `silent` is kept to the nodes that were asked and have not answered.
+    async fn read_sources<R: Read>(
+        &self,
+        read: &R,
+        sources: Sources,
+        silent: &Mutex<BTreeSet<NodeId>>,
+    ) -> Result<ReadAck<R::Part>> {
+        let Sources { read: read_timestamp, collection, rows, nodes, replica, spare: _ } = sources;
+        let _reading = Reading::begin(&self.health, replica);
+        silent.lock().extend(nodes.iter().map(|(node, _)| *node));
         let remote = try_join_all(nodes.into_iter().map(|(node, segments)| async move {
-            let node = self.node.segments.node(node).await?;
-            read.remote(&*node, self.id, segments, at).await
+            let part = self.read_node(read, node, segments, read_timestamp).await;
+            silent.lock().remove(&node);
+            if let Err(error) = part.as_ref()
+                && error.retry() != Retry::No
+                && !matches!(error, ServiceError::SegmentNotLoaded { .. })
+            {
+                self.suspect(node, error);
+            }
+            part
         }));
-        let (local, remote) = join(self.read_memory(read, rows, collection.clone(), at), remote).await;
+        let (local, remote) =
+            join(self.read_memory(read, rows, collection.clone(), read_timestamp), remote).await;
         let mut parts = remote?;
         parts.extend(local?);
-        match parts.len() {
-            1 => Ok(parts.remove(0)),
-            _ => read.merge(parts, &collection),
-        }
+        let part = match parts.len() {
+            1 => parts.remove(0),
+            _ => read.merge(parts, &collection)?,
+        };
+        Ok(ReadAck { part, read_timestamp })
+    }
+
+    async fn read_node<R: Read>(
+        &self,
+        read: &R,
+        node: NodeId,
+        segments: Vec<SegmentId>,
+        at: Timestamp,
+    ) -> Result<R::Part> {
+        let node = self.node.segments.node(node).await?;
+        read.remote(&*node, self.id, segments, at).await
     }
 
     async fn read_memory<R: Read>(
@@ -175,13 +251,22 @@ impl ShardLeader {
         self.wait_until(deadline, |state| (state.read >= stamped).then_some(())).await.ok_or_else(late)
     }
 
+    fn choose(&self, scope: &Scope<'_>, tried: &BTreeSet<ReplicaId>) -> Choice {
+        let state = self.state.lock();
+        choose(&state, &self.health.lock(), scope, tried)
+    }
+
     /// Where to read; waits while that is about to change.
-    async fn sources(&self, scope: &Scope<'_>, attempt: usize, deadline: Instant) -> Result<Sources> {
+    async fn sources(
+        &self,
+        scope: &Scope<'_>,
+        tried: &BTreeSet<ReplicaId>,
+        deadline: Instant,
+    ) -> Result<Sources> {
         let mut confirmed = false;
         loop {
             let mut changes = self.changes.subscribe();
-            let choice = choose(&self.state.lock(), scope, attempt);
-            match choice {
+            match self.choose(scope, tried) {
                 Choice::Ready(sources) => return Ok(sources),
                 Choice::Refused(error) if confirmed => return Err(error),
                 Choice::Refused(_) => {
@@ -199,18 +284,7 @@ impl ShardLeader {
     }
 }
 
-/// Whether the error says that the serving view does not hold any more, or not yet again.
-fn moved(error: &ServiceError) -> bool {
-    matches!(
-        error,
-        ServiceError::SegmentNotLoaded { .. }
-            | ServiceError::NodeNotFound { .. }
-            | ServiceError::NotReady { .. }
-            | ServiceError::Unavailable { .. }
-    )
-}
-
-fn choose(state: &State, scope: &Scope<'_>, attempt: usize) -> Choice {
+fn choose(state: &State, health: &Health, scope: &Scope<'_>, tried: &BTreeSet<ReplicaId>) -> Choice {
     let route = &state.route;
     let Some(collection) = &route.collection else {
         return Choice::Refused(ServiceError::CollectionNotFound {
@@ -239,14 +313,27 @@ fn choose(state: &State, scope: &Scope<'_>, attempt: usize) -> Choice {
         let error = ServiceError::CollectionNotFullyLoaded { collection: name() };
         return if loading { Choice::Refused(error) } else { Choice::NotYet(error) };
     }
-    let replica = replicas[attempt % replicas.len()];
-    let sources = gather(state, replica, &partitions, scope, collection.record.clone());
+    let read = read_point(state, scope);
     // A node that has not all deletes would show rows that are gone.
-    match sources.nodes.iter().find(|(node, _)| !state.feeds.has(*node, sources.read)) {
-        Some((node, _)) => {
-            Choice::NotYet(ServiceError::Unavailable { reason: format!("node {node} lacks deletes") })
-        }
-        None => Choice::Ready(sources),
+    let fed = |replica: &&ReplicaRoute| replica.asked(&partitions).all(|node| state.feeds.has(node, read));
+    let mut ready: Vec<_> = replicas.into_iter().filter(fed).collect();
+    let doubtful = |replica: &ReplicaRoute| replica.asked(&partitions).any(|node| health.is_suspect(node));
+    ready.sort_by_key(|replica| (tried.contains(&replica.id), doubtful(replica), health.rank(replica.id)));
+    let Some(replica) = ready.first() else {
+        return Choice::NotYet(ServiceError::Unavailable {
+            reason: format!("query nodes of collection {} are gone or lack deletes", name()),
+        });
+    };
+    let spare = ready.get(1).is_some_and(|other| !tried.contains(&other.id) && !doubtful(other));
+    let mut sources = gather(state, replica, &partitions, scope, collection.record.clone());
+    sources.spare = spare;
+    Choice::Ready(sources)
+}
+
+fn read_point(state: &State, scope: &Scope<'_>) -> Timestamp {
+    match scope.consistency {
+        Consistency::Snapshot(wanted) => wanted.min(state.read),
+        Consistency::Strong | Consistency::AtLeast(_) | Consistency::Eventual => state.read,
     }
 }
 
@@ -277,10 +364,6 @@ fn gather(
     scope: &Scope<'_>,
     collection: Arc<CollectionRecord>,
 ) -> Sources {
-    let read = match scope.consistency {
-        Consistency::Snapshot(wanted) => wanted.min(state.read),
-        Consistency::Strong | Consistency::AtLeast(_) | Consistency::Eventual => state.read,
-    };
     let sealing = state
         .sealing
         .iter()
@@ -302,7 +385,7 @@ fn gather(
             nodes.push((*node, segments));
         }
     }
-    Sources { read, collection, rows, nodes }
+    Sources { read: read_point(state, scope), collection, rows, nodes, replica: replica.id, spare: false }
 }
 
 #[derive(Clone)]

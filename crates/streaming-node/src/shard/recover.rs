@@ -53,6 +53,8 @@ impl ShardLeader {
             queue,
             room: Arc::new(Semaphore::new(permits(node.settings.max_in_flight_bytes.0))),
             new_receivers: Notify::new(),
+            health: Mutex::default(),
+            suspected: Notify::new(),
             changes: watch::Sender::new(0),
             flushes,
             flush: tokio::sync::Mutex::default(),
@@ -125,6 +127,8 @@ impl ShardLeader {
     fn open(self: &Arc<Self>, commands: mpsc::Receiver<Command>) {
         let shard = self.clone();
         self.tasks.spawn("delete-feeds", move |stopping| shard.feed_new_receivers(stopping));
+        let shard = self.clone();
+        self.tasks.spawn("suspect-probes", move |stopping| shard.probe_suspects(stopping));
         let shard = self.clone();
         self.tasks.spawn("shard-writer", move |stopping| shard.run_writer(commands, stopping));
         if self.is_full() {

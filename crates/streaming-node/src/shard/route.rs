@@ -10,7 +10,7 @@ use std::sync::Arc;
 use redkite_catalog::{
     CollectionRecord, Entry, LoadRecord, Metadata, SegmentRecord, ServingView, ViewSegment,
 };
-use redkite_types::{CollectionId, NodeId, PartitionId, SegmentId, ShardId};
+use redkite_types::{CollectionId, NodeId, PartitionId, ReplicaId, SegmentId, ShardId};
 
 /// Sealed segments that the leader has in memory, and whether it knows that the metadata once had their record.
 pub(crate) type InMemory = BTreeMap<SegmentId, bool>;
@@ -24,13 +24,17 @@ pub(crate) struct Route {
     pub(crate) load: Option<Entry<LoadRecord>>,
     /// The replicas that have a serving view; one without segments if none has.
     pub(crate) replicas: Vec<ReplicaRoute>,
-    /// Query nodes that hold, should hold or serve segments of the collection: they get every delete.
+    /// Living query nodes that hold, should hold or serve segments of the collection: they get every delete.
     pub(crate) receivers: BTreeSet<NodeId>,
 }
 
 /// Where one replica serves the sealed rows of a shard.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ReplicaRoute {
+    /// Which replica.
+    pub(crate) id: ReplicaId,
+    /// Whether it has nodes to take what it does not serve yet.
+    pub(crate) growing: bool,
     /// Its segments by node.
     pub(crate) nodes: BTreeMap<NodeId, Vec<ViewSegment>>,
     /// Segments in the leader's memory whose rows this replica serves already.
@@ -40,26 +44,47 @@ pub(crate) struct ReplicaRoute {
 }
 
 impl Route {
-    /// The route that the records allow, for a leader with these sealed segments in memory.
-    pub(crate) fn plan(metadata: &Metadata, shard: ShardId, in_memory: &InMemory) -> Self {
+    /// The route that the records allow, for a leader with these sealed segments in memory. Of the query
+    /// nodes, `alive` are alive; all, if that is not known.
+    pub(crate) fn plan(
+        metadata: &Metadata,
+        shard: ShardId,
+        in_memory: &InMemory,
+        alive: Option<&BTreeSet<NodeId>>,
+    ) -> Self {
         let collection = metadata.collections.get(&shard.collection).cloned();
-        let views: Vec<&ServingView> =
-            metadata.views.range((shard, 0)..=(shard, u32::MAX)).map(|(_, view)| &*view.record).collect();
-        let nothing = ServingView::default();
         let planner = Planner { metadata, shard, in_memory };
-        let replicas: Vec<ReplicaRoute> = if views.is_empty() {
-            vec![planner.replica(&nothing, collection.as_ref())]
-        } else {
-            views.iter().map(|view| planner.replica(view, collection.as_ref())).collect()
-        };
+        let views = metadata.views_on(shard);
+        let mut replicas: Vec<ReplicaRoute> =
+            views.map(|(id, view)| planner.replica(id, view, collection.as_ref())).collect();
+        if replicas.is_empty() {
+            let nothing = ServingView::default();
+            replicas.push(planner.replica(ReplicaId::default(), &nothing, collection.as_ref()));
+        }
         let mut receivers = holders(metadata, shard.collection);
         receivers.extend(replicas.iter().flat_map(|replica| replica.nodes.keys()));
+        if let Some(alive) = alive {
+            receivers.retain(|node| alive.contains(node));
+        }
         Self { collection, load: metadata.loads.get(&shard.collection).cloned(), replicas, receivers }
     }
 
-    /// Whether every replica serves the rows of a segment that the leader has in memory.
-    pub(crate) fn supersedes(&self, segment: SegmentId) -> bool {
-        self.replicas.iter().all(|replica| replica.superseded.contains(&segment))
+    /// Whether the leader need not keep the rows of a segment in memory: every replica serves them. Those
+    /// without nodes do not count beside others, and if memory is short, one that serves everything will do.
+    pub(crate) fn supersedes(&self, segment: SegmentId, short: bool) -> bool {
+        let serves = |replica: &ReplicaRoute| replica.superseded.contains(&segment);
+        let counts = |replica: &&ReplicaRoute| replica.growing;
+        let mut growing = self.replicas.iter().filter(counts).peekable();
+        (growing.peek().is_some() && growing.all(serves))
+            || self.replicas.iter().all(serves)
+            || (short && self.replicas.iter().any(|replica| serves(replica) && replica.missing.is_empty()))
+    }
+
+    /// Notes that the leader lets go of a segment: who does not serve it lacks rows from now on.
+    pub(crate) fn let_go(&mut self, segment: SegmentId, partition: PartitionId) {
+        for replica in self.replicas.iter_mut().filter(|replica| !replica.superseded.contains(&segment)) {
+            replica.missing.insert(partition);
+        }
     }
 
     /// Whether readers may ask for a partition.
@@ -73,6 +98,17 @@ impl Route {
     }
 }
 
+impl ReplicaRoute {
+    /// The nodes that a read of some partitions asks.
+    pub(crate) fn asked<'a>(
+        &'a self,
+        partitions: &'a BTreeSet<PartitionId>,
+    ) -> impl Iterator<Item = NodeId> + 'a {
+        let wanted = |segment: &ViewSegment| partitions.contains(&segment.partition);
+        self.nodes.iter().filter(move |(_, segments)| segments.iter().any(wanted)).map(|(node, _)| *node)
+    }
+}
+
 struct Planner<'a> {
     metadata: &'a Metadata,
     shard: ShardId,
@@ -80,7 +116,12 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn replica(&self, view: &ServingView, collection: Option<&Entry<CollectionRecord>>) -> ReplicaRoute {
+    fn replica(
+        &self,
+        id: ReplicaId,
+        view: &ServingView,
+        collection: Option<&Entry<CollectionRecord>>,
+    ) -> ReplicaRoute {
         let in_view: BTreeSet<SegmentId> = view.segments.iter().map(|segment| segment.segment).collect();
         let mut nodes: BTreeMap<NodeId, Vec<ViewSegment>> = BTreeMap::new();
         for segment in &view.segments {
@@ -103,7 +144,16 @@ impl Planner<'_> {
             let elsewhere = in_view.contains(segment) || (recorded && !needed.contains(segment));
             elsewhere.then_some(*segment)
         };
-        ReplicaRoute { nodes, superseded: self.in_memory.iter().filter_map(superseded).collect(), missing }
+        let superseded = self.in_memory.iter().filter_map(superseded).collect();
+        ReplicaRoute { id, growing: self.has_nodes(id), nodes, superseded, missing }
+    }
+
+    /// Whether new segments can be placed in a replica.
+    fn has_nodes(&self, id: ReplicaId) -> bool {
+        self.metadata
+            .replicas
+            .get(&self.shard.collection)
+            .is_none_or(|record| record.replicas.get(&id).is_some_and(|replica| !replica.nodes.is_empty()))
     }
 
     fn record(&self, segment: SegmentId) -> Option<&SegmentRecord> {

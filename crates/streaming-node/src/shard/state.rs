@@ -3,14 +3,14 @@
 //! Everything is behind one lock that is held for moments. Only the shard's writer adds rows and seals;
 //! readers take shared pointers and a read timestamp together, and see nothing after that timestamp.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use redkite_catalog::AppliedWrites;
 use redkite_segment::GrowingSegment;
 use redkite_service::Error as ServiceError;
-use redkite_types::{Lsn, NodeId, PartitionId, ProxyRun, Revision, SegmentId, Timestamp};
+use redkite_types::{Lsn, PartitionId, ProxyRun, Revision, SegmentId, Timestamp};
 use tokio::time::Instant;
 
 use super::deletes::DeleteBuffer;
@@ -137,10 +137,9 @@ impl State {
         self.sealing.iter().map(|sealing| (sealing.id, known(sealing))).collect()
     }
 
-    /// Takes a new route and lets go of what others serve now.
-    pub(crate) fn install(&mut self, route: Arc<Route>, revision: Revision) {
-        let receivers: &BTreeSet<NodeId> = &route.receivers;
-        self.feeds.keep(receivers, self.deletes_in_files);
+    /// Takes a new route and lets go of what others serve now; more of it if memory is short.
+    pub(crate) fn install(&mut self, mut route: Route, revision: Revision, short: bool) {
+        self.feeds.keep(&route.receivers, self.deletes_in_files);
         if let Some(collection) = route.collection.as_ref() {
             self.growing.retain(|partition, _| collection.partition_by_id(*partition).is_some());
         }
@@ -150,9 +149,13 @@ impl State {
             }
             let recorded = sealing.recorded().is_some_and(|recorded| recorded <= revision);
             let unwanted = recorded && !route.wants(sealing.partition);
-            !unwanted && !route.supersedes(sealing.id)
+            let superseded = route.supersedes(sealing.id, short);
+            if superseded {
+                route.let_go(sealing.id, sealing.partition);
+            }
+            !unwanted && !superseded
         });
-        self.route = route;
+        self.route = Arc::new(route);
     }
 
     /// Forgets the deletes that are in files, except what a query node still waits for.

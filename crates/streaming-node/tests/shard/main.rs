@@ -8,6 +8,7 @@
 
 mod local;
 mod neighbours;
+mod replicas;
 mod world;
 
 #[path = "."]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -17,9 +17,12 @@ use redkite_service::{
 };
 use redkite_storage::{LocalObject, LocalStore, ObjectEntry, ObjectStore, ObjectWriter};
 use redkite_streaming_node::StreamingNode;
-use redkite_types::{CollectionSchema, NodeId, SegmentId, ShardId};
+use redkite_types::{CollectionSchema, NodeId, ReplicaId, SegmentId, ShardId};
+use tokio::sync::watch;
 
 pub(crate) const QUERY_NODE: NodeId = NodeId(50);
+/// The one of the second replica.
+pub(crate) const OTHER_QUERY_NODE: NodeId = NodeId(51);
 
 /// A query node with one room for everything.
 #[derive(Default)]
@@ -28,6 +31,12 @@ pub(crate) struct Holder {
     pub(crate) schema: OnceLock<CollectionSchema>,
     /// Refuses deletes while set.
     pub(crate) deaf: AtomicBool,
+    /// Refuses everything while set.
+    pub(crate) dead: AtomicBool,
+    /// Answers nothing while set.
+    pub(crate) hung: watch::Sender<bool>,
+    /// Reads it was asked for.
+    pub(crate) reads: AtomicUsize,
 }
 
 impl Holder {
@@ -35,6 +44,20 @@ impl Holder {
         let segments = self.segments.lock();
         let find = |id: &SegmentId| segments.get(id).map(|(_, segment)| segment.clone());
         wanted.iter().map(|id| find(id).ok_or(Error::SegmentNotLoaded { segment: id.0 })).collect()
+    }
+
+    async fn answer(&self) -> Result<()> {
+        // The sender lives in `self`.
+        let _ = self.hung.subscribe().wait_for(|hung| !hung).await;
+        match self.dead.load(Ordering::SeqCst) {
+            true => Err(Error::Unavailable { reason: "dead on purpose".to_owned() }),
+            false => Ok(()),
+        }
+    }
+
+    async fn answer_read(&self) -> Result<()> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        self.answer().await
     }
 
     fn schema(&self) -> &CollectionSchema {
@@ -68,6 +91,7 @@ impl Holder {
 #[async_trait]
 impl Segments for Holder {
     async fn search(&self, search: SegmentSearch) -> Result<SearchPart> {
+        self.answer_read().await?;
         let request = &search.request;
         let task = SearchTask::of(request, self.schema(), search.read_timestamp);
         let parts = self.find(&search.segments)?.iter().map(|s| s.search(&task).unwrap()).collect();
@@ -75,17 +99,20 @@ impl Segments for Holder {
     }
 
     async fn retrieve(&self, retrieve: SegmentRetrieve) -> Result<RetrievePart> {
+        self.answer_read().await?;
         let task = RetrieveTask::of(&retrieve.request, self.schema(), retrieve.read_timestamp);
         let parts = self.find(&retrieve.segments)?.iter().map(|s| s.retrieve(&task).unwrap()).collect();
         Ok(merge_retrieve(parts, 0, retrieve.request.limit).unwrap())
     }
 
     async fn count(&self, retrieve: SegmentRetrieve) -> Result<u64> {
+        self.answer_read().await?;
         let task = RetrieveTask::of(&retrieve.request, self.schema(), retrieve.read_timestamp);
         Ok(self.find(&retrieve.segments)?.iter().map(|s| s.count(&task).unwrap()).sum())
     }
 
     async fn apply_deletes(&self, shard: ShardId, batch: DeleteBatch) -> Result<()> {
+        self.answer().await?;
         if self.deaf.load(Ordering::SeqCst) {
             return Err(Error::Unavailable { reason: "deaf on purpose".to_owned() });
         }
@@ -101,13 +128,17 @@ impl Segments for Holder {
     }
 }
 
-/// Finds the one query node.
-pub(crate) struct Directory(pub(crate) Arc<Holder>);
+/// Finds the query nodes.
+pub(crate) struct Directory(pub(crate) Arc<Holder>, pub(crate) Arc<Holder>);
 
 #[async_trait]
 impl SegmentsDirectory for Directory {
     async fn node(&self, node: NodeId) -> Result<Arc<dyn Segments>> {
-        if node == QUERY_NODE { Ok(self.0.clone()) } else { Err(Error::NodeNotFound { node: node.0 }) }
+        match node {
+            QUERY_NODE => Ok(self.0.clone()),
+            OTHER_QUERY_NODE => Ok(self.1.clone()),
+            _ => Err(Error::NodeNotFound { node: node.0 }),
+        }
     }
 }
 
@@ -117,6 +148,10 @@ pub(crate) struct Ground {
     pub(crate) kv: Arc<dyn Kv>,
     pub(crate) view: MetadataView,
     pub(crate) store: Arc<FullableStore>,
+    /// The query node of the second replica.
+    pub(crate) other: Arc<Holder>,
+    /// Query nodes that have a session.
+    pub(crate) alive: Arc<watch::Sender<Arc<BTreeSet<NodeId>>>>,
 }
 
 impl Ground {
@@ -148,25 +183,40 @@ impl Ground {
 
     /// Does once what a query coordinator and a query node do: hold, load, serve. Whether anything was new.
     pub(crate) async fn publish(&self, holder: &Holder, node: &StreamingNode, shard: ShardId) -> bool {
+        self.publish_at((holder, QUERY_NODE), ReplicaId(0), node, shard).await
+    }
+
+    /// The same for the second replica.
+    pub(crate) async fn publish_other(&self, node: &StreamingNode, shard: ShardId) -> bool {
+        self.publish_at((&self.other, OTHER_QUERY_NODE), ReplicaId(1), node, shard).await
+    }
+
+    async fn publish_at(
+        &self,
+        (holder, query_node): (&Holder, NodeId),
+        replica: ReplicaId,
+        node: &StreamingNode,
+        shard: ShardId,
+    ) -> bool {
         let flushed = self.flushed(shard);
-        let view: ServingView = self.get(&(shard, 0)).await.unwrap_or_default();
+        let view: ServingView = self.get(&(shard, replica)).await.unwrap_or_default();
         let served: BTreeSet<SegmentId> = view.segments.iter().map(|segment| segment.segment).collect();
         let new: Vec<_> = flushed.iter().filter(|record| !served.contains(&record.id)).collect();
         if new.is_empty() && !view.segments.is_empty() {
             return false;
         }
         let hold = HoldRecord { segments: flushed.iter().map(|record| record.id).collect() };
-        self.put(&(QUERY_NODE, shard.collection), &hold).await;
+        self.put(&(query_node, shard.collection), &hold).await;
         for record in &new {
             holder.load(node, self, record).await;
         }
         let segment = |record: &SegmentRecord| ViewSegment {
             segment: record.id,
             partition: record.partition,
-            node: QUERY_NODE,
+            node: query_node,
         };
         let segments = flushed.iter().map(segment).collect();
-        self.put(&(shard, 0), &ServingView { version: view.version + 1, segments }).await;
+        self.put(&(shard, replica), &ServingView { version: view.version + 1, segments }).await;
         !new.is_empty()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use redkite_catalog::{LoadRecord, LoadScope, ServingView};
 use redkite_service::{Consistency, Error, Shard};
-use redkite_types::{PartitionId, Timestamp};
+use redkite_types::{PartitionId, ReplicaId, Timestamp};
 
 use super::LOGS;
 use crate::world::{OTHER, PARTITION, SHARD, World, all, retrieve, settings};
@@ -84,7 +84,7 @@ async fn after_a_restart_sealed_rows_are_awaited_not_left_out() {
     world.flush().await;
     // Served from memory so far: no view names the segment when the node comes back.
     let world = world.restart().await;
-    assert!(world.ground.get::<ServingView>(&(SHARD, 0)).await.is_none());
+    assert!(world.ground.get::<ServingView>(&(SHARD, ReplicaId(0))).await.is_none());
     world.insert(&[3], 1).await;
     let (count, _) = tokio::join!(world.count(), world.publish());
     assert_eq!(count, 3);

@@ -1,6 +1,6 @@
 //! Everything a streaming node needs, in one directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +25,9 @@ use redkite_types::{
 };
 use redkite_wal::{LocalLogs, LogProvider, ObjectLogSettings, ObjectLogs, WalSettings};
 
-use crate::neighbours::{Directory, FullableStore, Ground, Holder};
+use tokio::sync::watch;
+
+use crate::neighbours::{Directory, FullableStore, Ground, Holder, OTHER_QUERY_NODE, QUERY_NODE};
 
 pub(crate) const SHARD: ShardId = ShardId { collection: CollectionId(7), ordinal: 0 };
 pub(crate) const KEY: FieldId = FieldId(100);
@@ -144,7 +146,10 @@ impl World {
         let store =
             Arc::new(FullableStore::new(LocalStore::open(directory.path().join("objects")).await.unwrap()));
         let logs = in_what.open(directory.path()).await;
-        let ground = Ground { kv: kv.clone(), view, store };
+        let alive = BTreeSet::from([QUERY_NODE, OTHER_QUERY_NODE]);
+        let alive = Arc::new(watch::Sender::new(Arc::new(alive)));
+        let ground = Ground { kv: kv.clone(), view, store, other: Arc::default(), alive };
+        let _ = ground.other.schema.set(collection(2).schema);
         let node = start(&ground, &logs, &holder, settings.clone(), node, &tasks);
         let _ = holder.schema.set(collection(2).schema);
         Self { directory, ground, holder, logs, node, in_what, kv, tasks, settings }
@@ -285,7 +290,8 @@ fn start(
         lease: None,
         logs: logs.clone(),
         store: ground.store.clone(),
-        segments: Arc::new(Directory(holder.clone())),
+        segments: Arc::new(Directory(holder.clone(), ground.other.clone())),
+        query_nodes: Some(ground.alive.subscribe()),
         ids: Arc::new(IdAllocator::new(ground.kv.clone(), "segment", clock.clone())),
         cpu: CpuPool::new("test", 2).unwrap(),
         clock,

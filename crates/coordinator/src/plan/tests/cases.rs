@@ -13,6 +13,7 @@ use crate::data::{CompactionSettings, DataSettings, Merges};
 use crate::environment::IdPool;
 use crate::nodes::{LiveNode, RoleNodes};
 use crate::plan::busy::Busy;
+use crate::plan::fleet::Fleet;
 use crate::plan::work::{self, Avoid};
 use crate::plan::{compaction, deltas, index_files, serving, shards};
 use crate::testing::{COLLECTION, INDEX, Records, collection, hnsw, indexes, segment, shard};
@@ -220,11 +221,11 @@ fn an_empty_collection_is_loaded_at_once() {
         loaded: BTreeSet::new(),
     };
     records.put(&COLLECTION, &load);
-    let live = BTreeSet::from([NodeId(1)]);
-    for _ in 0..2 {
-        assert!(records.apply_all(&serving::plan(&records.metadata, COLLECTION, &live)));
+    let fleet = Fleet::of(&records.metadata, &[NodeId(1)].into_iter().collect());
+    for _ in 0..3 {
+        assert!(records.apply_all(&serving::plan(&records.metadata, COLLECTION, &fleet)));
     }
-    assert!(serving::plan(&records.metadata, COLLECTION, &live).is_empty());
+    assert!(serving::plan(&records.metadata, COLLECTION, &fleet).is_empty());
     assert_eq!(records.metadata.loads[&COLLECTION].loaded, [0, 1].map(PartitionId).into());
     assert_eq!(records.metadata.views.len(), 1);
 }
@@ -243,8 +244,11 @@ fn new_segments_are_spread_by_bytes() {
         loaded: BTreeSet::new(),
     };
     records.put(&COLLECTION, &load);
-    let live = BTreeSet::from([NodeId(1), NodeId(2)]);
-    assert!(records.apply_all(&serving::plan(&records.metadata, COLLECTION, &live)));
+    let live: RoleNodes = [1, 2].map(NodeId).into_iter().collect();
+    for _ in 0..2 {
+        let fleet = Fleet::of(&records.metadata, &live);
+        assert!(records.apply_all(&serving::plan(&records.metadata, COLLECTION, &fleet)));
+    }
     let bytes = |node| -> u64 {
         let hold = &records.metadata.holds[&(NodeId(node), COLLECTION)];
         hold.segments.iter().map(|id| records.metadata.segments[&(COLLECTION, *id)].bytes).sum()
@@ -253,7 +257,7 @@ fn new_segments_are_spread_by_bytes() {
     let one = HeldRecord { segments: [(SegmentId(1), HeldSegment::default())].into(), ..Default::default() };
     records.put(&(NodeId(1), COLLECTION), &one);
     assert!(
-        serving::plan(&records.metadata, COLLECTION, &live).is_empty(),
+        serving::plan(&records.metadata, COLLECTION, &Fleet::of(&records.metadata, &live)).is_empty(),
         "the first view names all segments or does not exist"
     );
 }

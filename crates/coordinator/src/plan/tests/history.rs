@@ -4,39 +4,69 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use redkite_catalog::{
-    CollectionRecord, DEFAULT_DATABASE_ID, DatabaseRecord, DeletesFile, DeltaFile, DroppedRecord, HeldRecord,
-    HeldSegment, IndexesRecord, LoadRecord, LoadScope, NameRecord, SegmentIndexFile, SegmentRecord,
-    SegmentState, ServingView, ShardCheckpoint, TaskKind, TaskOutcome, TaskResult,
+    CollectionRecord, DEFAULT_DATABASE_ID, DEFAULT_RESOURCE_GROUP, DatabaseRecord, DeletesFile, DeltaFile,
+    DroppedRecord, HeldRecord, HeldSegment, IndexesRecord, LoadRecord, LoadScope, NameRecord, ReplicaRecord,
+    ReplicasRecord, SegmentIndexFile, SegmentRecord, SegmentState, ServingView, ShardCheckpoint, TaskKind,
+    TaskOutcome, TaskResult,
 };
 use redkite_runtime::units::Bytes;
-use redkite_types::{NodeId, PartitionId, SegmentId, ShardId, Timestamp};
+use redkite_types::{NodeId, PartitionId, ReplicaId, SegmentId, ShardId, Timestamp};
 
 use super::invariants;
 use crate::data::{DataSettings, Merges};
 use crate::drive::data;
 use crate::environment::IdPool;
-use crate::nodes::{NodeSet, RoleNodes};
+use crate::nodes::{LiveNode, NodeSet, RoleNodes};
+use crate::plan::fleet::Fleet;
 use crate::plan::work::{self, Avoid};
-use crate::plan::{garbage, results, serving};
+use crate::plan::{garbage, replicas, results, serving};
 use crate::step::Step;
 use crate::testing::{COLLECTION, Records, collection, hnsw, indexes, segment, shard};
 
 /// Something that happens.
 #[derive(Clone, Debug)]
 pub(super) enum Event {
-    Flush { shard: u16, partition: u8, rows: u64, deletes: bool },
-    DataSteps { count: usize },
-    QuerySteps { count: usize },
+    Flush {
+        shard: u16,
+        partition: u8,
+        rows: u64,
+        deletes: bool,
+    },
+    DataSteps {
+        count: usize,
+    },
+    QuerySteps {
+        count: usize,
+    },
     GiveOut,
-    FinishTask { which: usize, fails: bool },
-    Converge { node: i64, part: bool },
-    Load { partition: Option<u8> },
-    Release { partition: Option<u8> },
-    DropPartition { partition: u8 },
+    FinishTask {
+        which: usize,
+        fails: bool,
+    },
+    Converge {
+        node: i64,
+        part: bool,
+    },
+    Load {
+        partition: Option<u8>,
+    },
+    Release {
+        partition: Option<u8>,
+    },
+    Replicas {
+        count: u8,
+    },
+    DropPartition {
+        partition: u8,
+    },
     Truncate,
     CreateIndex,
     DropIndex,
-    NodesChange { two: bool },
+    /// Bits of the nodes that live, and of those that are stopping.
+    NodesChange {
+        alive: u8,
+        stopping: u8,
+    },
     Collect,
     DropCollection,
 }
@@ -54,11 +84,12 @@ fn event() -> impl Strategy<Value = Event> {
         5 => (1..3_i64, any::<bool>()).prop_map(|(node, part)| Event::Converge { node, part }),
         2 => prop::option::of(0..3_u8).prop_map(|partition| Event::Load { partition }),
         1 => prop::option::of(0..3_u8).prop_map(|partition| Event::Release { partition }),
+        1 => (1..3_u8).prop_map(|count| Event::Replicas { count }),
         1 => (1..3_u8).prop_map(|partition| Event::DropPartition { partition }),
         1 => Just(Event::Truncate),
         1 => Just(Event::CreateIndex),
         1 => Just(Event::DropIndex),
-        1 => any::<bool>().prop_map(|two| Event::NodesChange { two }),
+        1 => (0..8_u8, 0..8_u8).prop_map(|(alive, stopping)| Event::NodesChange { alive, stopping }),
         2 => Just(Event::Collect),
     ]
 }
@@ -97,7 +128,7 @@ impl World {
         settings.compaction.max_segment_bytes = Bytes(20_000);
         Self {
             records,
-            nodes: nodes(false),
+            nodes: nodes(1, 0),
             settings,
             next_id: 1000,
             clock: 10,
@@ -140,7 +171,8 @@ impl World {
             Event::CreateIndex if self.exists() => self.records.put(&COLLECTION, &indexes(hnsw())),
             Event::CreateIndex => {}
             Event::DropIndex => self.records.delete::<IndexesRecord>(&COLLECTION),
-            Event::NodesChange { two } => self.nodes = nodes(*two),
+            Event::NodesChange { alive, stopping } => self.nodes = nodes(*alive, *stopping),
+            Event::Replicas { count } => self.change_replicas(*count),
             Event::Collect => drop(self.collect()),
             Event::DropCollection => self.drop_collection(),
         }
@@ -194,10 +226,16 @@ impl World {
         self.records.put(&(COLLECTION, record.id), &record);
     }
 
-    /// The leader gives up what a view serves or nobody wants.
+    /// The leader gives up what the views of all replicas with nodes serve, or nobody wants.
     fn hand_over(&mut self) {
         let load = self.load_record();
-        let served = invariants::rows_in_views(self);
+        let replicas = self.replicas().replicas;
+        let views = invariants::rows_in_views(self);
+        let serving: Vec<_> = views
+            .iter()
+            .filter(|(id, _)| replicas.get(id).is_some_and(|replica| !replica.nodes.is_empty()))
+            .map(|(_, rows)| rows)
+            .collect();
         let metadata = &self.records.metadata;
         self.with_leader.retain(|id| {
             let segment = metadata.segments.get(&(COLLECTION, *id));
@@ -205,7 +243,7 @@ impl World {
                 load.as_ref().is_some_and(|load| load.scope.contains(segment.partition))
                     && !matches!(segment.state, SegmentState::Dropped { .. })
             });
-            wanted && !served.contains(id)
+            wanted && (serving.is_empty() || !serving.iter().all(|rows| rows.contains(id)))
         });
     }
 
@@ -216,7 +254,8 @@ impl World {
     }
 
     fn query_steps(&self) -> Vec<Step> {
-        serving::plan(&self.records.metadata, COLLECTION, &self.nodes.query.open())
+        let fleet = Fleet::of(&self.records.metadata, &self.nodes.query);
+        serving::plan(&self.records.metadata, COLLECTION, &fleet)
     }
 
     /// Gives out tasks; whether there were any.
@@ -352,14 +391,37 @@ impl World {
         }
         if left.is_empty() {
             self.records.delete::<LoadRecord>(&COLLECTION);
-            for ordinal in 0..2 {
-                self.records.delete::<ServingView>(&(shard(ordinal), 0));
-            }
+            self.records.delete::<ReplicasRecord>(&COLLECTION);
+            let views: Vec<_> = self.records.metadata.views.keys().copied().collect();
+            views.iter().for_each(|key| self.records.delete::<ServingView>(key));
         } else {
             record.loaded = &record.loaded & &left;
             record.scope = LoadScope::Partitions(left);
             self.records.put(&COLLECTION, &record);
         }
+    }
+
+    /// What a load with another number of replicas does.
+    fn change_replicas(&mut self, count: u8) {
+        let Some(load) = self.load_record() else { return };
+        let mut record = self.replicas();
+        let order = replicas::by_service(&self.records.metadata, COLLECTION, &record);
+        for removed in order.iter().skip(usize::from(count)) {
+            record.replicas.remove(removed);
+        }
+        while record.replicas.len() < usize::from(count) {
+            let replica =
+                ReplicaRecord { resource_group: DEFAULT_RESOURCE_GROUP.to_owned(), ..Default::default() };
+            let id = ReplicaId(self.id());
+            record.replicas.insert(id, replica);
+        }
+        self.records.put(&COLLECTION, &LoadRecord { replicas: u32::from(count), ..load });
+        self.records.put(&COLLECTION, &record);
+    }
+
+    pub(super) fn replicas(&self) -> ReplicasRecord {
+        let record = self.records.metadata.replicas.get(&COLLECTION);
+        record.map(|record| (*record.record).clone()).unwrap_or_default()
     }
 
     fn drop_partition(&mut self, partition: u8) {
@@ -412,6 +474,9 @@ impl World {
 
     /// Everybody does what is to be done until nothing is left.
     pub(super) fn come_to_rest(&mut self) {
+        // Somebody must be there to do it.
+        let two = self.nodes.query.alive().count() > 1;
+        self.nodes = nodes(if two { 3 } else { 1 }, 0);
         for _ in 0..2000 {
             let (data, query) = (self.data_steps(), self.query_steps());
             let mut busy = !data.is_empty() || !query.is_empty();
@@ -423,7 +488,7 @@ impl World {
             busy |= self.give_out();
             busy |= self.records.metadata.tasks.len() > self.records.metadata.results.len();
             self.finish(0, false);
-            for node in [1, 2] {
+            for node in [1, 2, 3] {
                 self.converge(NodeId(node), false);
             }
             busy |= self.collect();
@@ -435,8 +500,10 @@ impl World {
     }
 }
 
-fn nodes(two: bool) -> NodeSet {
-    let nodes: RoleNodes = (1..=if two { 2 } else { 1 }).map(NodeId).collect();
+fn nodes(alive: u8, stopping: u8) -> NodeSet {
+    let has = |bits: u8, node: i64| bits & (1 << (node - 1)) != 0;
+    let live = |node| (NodeId(node), LiveNode { stopping: has(stopping, node), ..LiveNode::default() });
+    let nodes: RoleNodes = (1..=3).filter(|node| has(alive, *node)).map(live).collect();
     NodeSet { streaming: nodes.clone(), query: nodes.clone(), data: nodes }
 }
 
@@ -468,6 +535,7 @@ proptest! {
         let metadata = &world.records.metadata;
         prop_assert!(metadata.segments.is_empty() && metadata.tasks.is_empty() && metadata.results.is_empty());
         prop_assert!(metadata.views.is_empty() && metadata.holds.is_empty() && metadata.loads.is_empty());
+        prop_assert!(metadata.replicas.is_empty());
         prop_assert!(metadata.assignments.is_empty() && metadata.checkpoints.is_empty());
         prop_assert!(metadata.dropped.is_empty(), "{:?}", metadata.dropped);
     }

@@ -3,35 +3,37 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redkite_catalog::{SegmentState, TaskKind};
-use redkite_types::{PartitionId, SegmentId, limits};
+use redkite_types::{NodeId, PartitionId, ReplicaId, SegmentId, limits};
 
 use super::history::{World, checkpoint};
 use crate::plan::busy::collection_of;
 use crate::testing::{COLLECTION, shard};
 
-/// The rows that views serve, each once.
-pub(super) fn rows_in_views(world: &World) -> BTreeSet<SegmentId> {
-    let mut rows = BTreeSet::new();
-    for view in world.records.metadata.views.values() {
+/// The rows that the views of each replica serve, each once.
+pub(super) fn rows_in_views(world: &World) -> BTreeMap<ReplicaId, BTreeSet<SegmentId>> {
+    let mut all: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for ((_, replica), view) in &world.records.metadata.views {
+        let rows = all.entry(*replica).or_default();
         for entry in &view.segments {
             for row in &world.rows[&entry.segment] {
                 assert!(rows.insert(*row), "rows of {row} are served twice: {view:?}");
             }
         }
     }
-    rows
+    all
 }
 
 pub(super) fn check(world: &World) {
     reads_are_complete(world);
     views_are_held(world);
+    replicas_are_apart(world);
     tasks_do_not_collide(world);
     deltas_are_there(world);
 }
 
 /// Rows of loaded partitions are served by a view or by their leader.
 fn reads_are_complete(world: &World) {
-    let served = rows_in_views(world);
+    let served: BTreeSet<_> = rows_in_views(world).into_values().flatten().collect();
     let metadata = &world.records.metadata;
     let Some(load) = world.load_record() else { return };
     let flushed = metadata.segments.values().filter(|segment| segment.is_flushed());
@@ -59,6 +61,23 @@ fn views_are_held(world: &World) {
             let hold = metadata.holds.get(&(entry.node, COLLECTION));
             let held = hold.is_some_and(|hold| hold.segments.contains(&entry.segment));
             assert!(held, "{} is not to be held by {}", entry.segment, entry.node);
+        }
+    }
+}
+
+/// No living node is used by two replicas.
+fn replicas_are_apart(world: &World) {
+    let mut named = world.records.metadata.nodes_in_views(COLLECTION);
+    let replicas = world.replicas().replicas;
+    named.retain(|id, _| replicas.contains_key(id));
+    for (id, replica) in replicas {
+        named.entry(id).or_default().extend(replica.nodes);
+    }
+    let mut users = BTreeMap::new();
+    for (id, nodes) in named {
+        for node in nodes.into_iter().filter(|node| world.nodes.query.is_alive(*node)) {
+            let other = users.insert(node, id);
+            assert_eq!(other, None, "node {node} is used by {id}, too");
         }
     }
 }
@@ -118,13 +137,25 @@ pub(super) fn check_rest(world: &World) {
         let done = segment.indexes.len() + segment.index_failures.len();
         assert!(done == indexed || (indexed == 0 && done <= 1), "{segment:?}");
     }
-    let served: BTreeSet<_> =
-        metadata.views.values().flat_map(|view| view.segments.iter().map(|entry| entry.segment)).collect();
-    assert_eq!(served, wanted, "views name what is loaded");
-    let held: Vec<_> = metadata.holds.values().flat_map(|hold| hold.segments.iter().copied()).collect();
-    assert_eq!(held.iter().copied().collect::<BTreeSet<_>>(), wanted, "nothing else is held");
-    assert_eq!(held.len(), wanted.len(), "and by one node each");
-    if let Some(load) = load {
+    let replicas = world.replicas().replicas;
+    assert_eq!(replicas.len(), load.as_ref().map_or(0, |load| load.replicas as usize));
+    let mut holders = 0;
+    for (id, replica) in &replicas {
+        let views = metadata.views.iter().filter(|((_, of), _)| of == id);
+        let entries: Vec<_> = views.flat_map(|(_, view)| &view.segments).collect();
+        if !replica.nodes.is_empty() {
+            holders += 1;
+            let served: BTreeSet<_> = entries.iter().map(|entry| entry.segment).collect();
+            assert_eq!(served, wanted, "views of {id} name what is loaded");
+            assert!(entries.iter().all(|entry| replica.nodes.contains(&entry.node)));
+        }
+    }
+    assert!(metadata.views.keys().all(|(_, id)| replicas.contains_key(id)), "no view is left over");
+    let open = |id: &NodeId| world.nodes.query.is_open(*id);
+    let held = metadata.holds.iter().filter(|((node, _), _)| open(node));
+    let held: Vec<_> = held.flat_map(|(_, hold)| hold.segments.iter().copied()).collect();
+    assert_eq!(held.len(), wanted.len() * holders, "one node of each replica holds each segment");
+    if let Some(load) = load.filter(|_| holders == replicas.len()) {
         let partitions = record.partitions.iter().map(|partition| partition.id);
         let partitions: BTreeSet<_> = partitions.filter(|id| load.scope.contains(*id)).collect();
         assert_eq!(load.loaded, partitions);

@@ -6,7 +6,7 @@ use redkite_proto::milvus::{
     GetLoadStateRequest, GetLoadStateResponse, GetLoadingProgressRequest, GetLoadingProgressResponse,
     LoadCollectionRequest, LoadPartitionsRequest, ReleaseCollectionRequest, ReleasePartitionsRequest,
 };
-use redkite_service::Error;
+use redkite_service::{Error, NewLoad};
 use redkite_types::PartitionId;
 
 use super::partition::refuse_with_key;
@@ -22,11 +22,15 @@ impl Proxy {
         name::collection(&request.collection_name)?;
         let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
         self.check_load(&collection, &request.load_fields, request.skip_load_dynamic_field)?;
-        define::load::resource_groups(&request.resource_groups)?;
         if request.refresh {
             return self.refresh(&collection);
         }
-        self.load(&collection, LoadScope::Collection, request.replica_number).await
+        let load = NewLoad {
+            replicas: define::load::replicas(request.replica_number),
+            resource_groups: request.resource_groups,
+            ..NewLoad::new(collection.id, LoadScope::Collection)
+        };
+        self.load(load).await
     }
 
     pub(in crate::grpc) async fn load_partitions(
@@ -38,7 +42,6 @@ impl Proxy {
         let collection = self.collection(&context, &request.db_name, &request.collection_name).await?;
         refuse_with_key(&collection, "load partitions")?;
         self.check_load(&collection, &request.load_fields, request.skip_load_dynamic_field)?;
-        define::load::resource_groups(&request.resource_groups)?;
         if request.refresh {
             return self.refresh(&collection);
         }
@@ -47,7 +50,12 @@ impl Proxy {
             return Err(refuse::invalid("failed to load partition, due to no partition specified"));
         }
         let scope = LoadScope::Partitions(partitions.into_iter().collect());
-        self.load(&collection, scope, request.replica_number).await
+        let load = NewLoad {
+            replicas: define::load::replicas(request.replica_number),
+            resource_groups: request.resource_groups,
+            ..NewLoad::new(collection.id, scope)
+        };
+        self.load(load).await
     }
 
     fn check_load(
@@ -69,15 +77,9 @@ impl Proxy {
         }
     }
 
-    async fn load(
-        &self,
-        collection: &CollectionRecord,
-        scope: LoadScope,
-        replicas: i32,
-    ) -> Result<Status, Error> {
-        let replicas = define::load::replicas(replicas);
+    async fn load(&self, load: NewLoad) -> Result<Status, Error> {
         let id = self.request_id().await?;
-        self.acknowledge(self.parts.query.load(id, collection.id, scope, replicas).await?).await
+        self.acknowledge(self.parts.query.load(id, load).await?).await
     }
 
     pub(in crate::grpc) async fn release_collection(

@@ -12,6 +12,7 @@ mod flush_all;
 mod index;
 mod load;
 mod partition;
+mod resource_group;
 mod segment;
 mod server;
 

@@ -1,4 +1,4 @@
-use redkite_catalog::{HoldRecord, PartitionRecord, Record, SegmentState};
+use redkite_catalog::{HoldRecord, PartitionRecord, Record, ReplicaRecord, SegmentState};
 use redkite_types::{CollectionSchema, ConsistencyLevel, DatabaseId, Revision, Timestamp};
 
 use super::*;
@@ -70,12 +70,12 @@ fn view(metadata: &mut Metadata, segments: &[i64]) {
         .iter()
         .map(|id| ViewSegment { segment: SegmentId(*id), partition: PARTITION, node: NODE })
         .collect();
-    put(metadata, &(SHARD, 0), &ServingView { version: 1, segments });
+    put(metadata, &(SHARD, ReplicaId(0)), &ServingView { version: 1, segments });
 }
 
 fn plan(metadata: &Metadata, in_memory: &[(i64, bool)]) -> ReplicaRoute {
     let in_memory = in_memory.iter().map(|(id, recorded)| (SegmentId(*id), *recorded)).collect();
-    Route::plan(metadata, SHARD, &in_memory).replicas.remove(0)
+    Route::plan(metadata, SHARD, &in_memory, None).replicas.remove(0)
 }
 
 #[test]
@@ -128,6 +128,42 @@ fn holders_are_found_among_many_collections() {
             }
         }
     }
-    let route = Route::plan(&metadata, SHARD, &InMemory::new());
+    let route = Route::plan(&metadata, SHARD, &InMemory::new(), None);
     assert_eq!(route.receivers, BTreeSet::from([NodeId(1), NodeId(3)]));
+    let alive = BTreeSet::from([NodeId(3), NodeId(4)]);
+    let route = Route::plan(&metadata, SHARD, &InMemory::new(), Some(&alive));
+    assert_eq!(route.receivers, BTreeSet::from([NodeId(3)]), "the dead get nothing");
+}
+
+fn replica_with(metadata: &mut Metadata, id: i64, nodes: &[i64], segments: &[i64]) {
+    let mut record =
+        metadata.replicas.get(&SHARD.collection).map(|entry| (*entry.record).clone()).unwrap_or_default();
+    let nodes = nodes.iter().copied().map(NodeId).collect();
+    record.replicas.insert(ReplicaId(id), ReplicaRecord { nodes, ..Default::default() });
+    put(metadata, &SHARD.collection, &record);
+    let entry = |id: &i64| ViewSegment { segment: SegmentId(*id), partition: PARTITION, node: NODE };
+    let segments = segments.iter().map(entry).collect();
+    put(metadata, &(SHARD, ReplicaId(id)), &ServingView { version: 1, segments });
+}
+
+#[test]
+fn memory_is_kept_for_replicas_that_will_serve_its_rows() {
+    let mut metadata = metadata();
+    segment(&mut metadata, 1, SegmentState::Flushed, &[]);
+    let route =
+        |metadata: &Metadata| Route::plan(metadata, SHARD, &InMemory::from([(SegmentId(1), true)]), None);
+    replica_with(&mut metadata, 1, &[3], &[1]);
+    replica_with(&mut metadata, 2, &[4], &[]);
+    assert!(!route(&metadata).supersedes(SegmentId(1), false), "the second is loading it");
+    assert!(route(&metadata).supersedes(SegmentId(1), true), "if memory is short, one replica will do");
+    replica_with(&mut metadata, 2, &[], &[]);
+    assert!(route(&metadata).supersedes(SegmentId(1), false), "the second has no node to load it");
+    let mut route = route(&metadata);
+    assert!(route.replicas.iter().all(|replica| replica.missing.is_empty()));
+    route.let_go(SegmentId(1), PARTITION);
+    let missing: Vec<bool> = route.replicas.iter().map(|replica| replica.missing.is_empty()).collect();
+    assert_eq!(missing, [true, false]);
+    replica_with(&mut metadata, 1, &[], &[]);
+    let alone = Route::plan(&metadata, SHARD, &InMemory::from([(SegmentId(1), true)]), None);
+    assert!(!alone.supersedes(SegmentId(1), false), "nobody has a node for it");
 }
