@@ -10,6 +10,7 @@ use redkite_cluster::IdAllocator;
 use redkite_cluster::kv::etcd::EtcdKv;
 use redkite_cluster::kv::{Compare, Kv, KvError, Txn};
 use redkite_cluster::sessions::SessionsView;
+use redkite_rpc::{RpcSettings, Watchdog};
 use redkite_runtime::{Backoff, Clock, HybridClock, SystemClock, Tasks};
 use redkite_storage::{BucketStore, CacheSettings, ObjectStore};
 use redkite_types::NodeId;
@@ -70,6 +71,11 @@ impl Ground {
         let hybrid = Arc::new(HybridClock::new(clock.clone()));
         let ids = Arc::new(IdAllocator::new(kv.clone(), "global", clock.clone()));
         Ok(Self { node, kv, view, sessions, ids, clock, hybrid, store, tasks: tasks.clone() })
+    }
+
+    /// Looks whether the processes of some roles live, and ends the leases of dead ones.
+    pub(super) fn watch_over(&self, roles: &'static [&'static str], tasks: &Tasks) {
+        Watchdog::start(self.sessions.clone(), roles, self.kv.clone(), RpcSettings::default(), tasks);
     }
 
     /// The bucket.

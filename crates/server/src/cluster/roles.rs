@@ -12,7 +12,7 @@ use redkite_coordinator::{
 use redkite_data_node::{DataNode, DataNodeSettings};
 use redkite_proxy::{Proxy, ProxyParts};
 use redkite_query_node::{QueryNode, QueryNodeSettings};
-use redkite_rpc::{Peers, PeersParts, RpcSettings, Services, Watchdog};
+use redkite_rpc::{Peers, PeersParts, RpcSettings, Services};
 use redkite_runtime::{CpuPool, Tasks};
 use redkite_service::{DataCoord, QueryCoord, RootCoord};
 use redkite_streaming_node::StreamingNode;
@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use super::address::Door;
 use super::ground::Ground;
 use super::nodes::{SessionAddresses, SessionNodes, query_nodes};
-use super::seat::{Seat, Start, occupy};
+use super::seat::{Seat, Start, Watch, occupy};
 use super::{Job, Role};
 use super::{labels, leave};
 use crate::front::announce;
@@ -373,13 +373,7 @@ impl Maker<'_> {
                     let environment = environment(&ground, leadership, &tasks);
                     let (store, settings) = (ground.store(Role::DataCoord), settings.clone());
                     let watched = &["streamingnode", "datanode"];
-                    Watchdog::start(
-                        ground.sessions.clone(),
-                        watched,
-                        ground.kv.clone(),
-                        RpcSettings::default(),
-                        &tasks,
-                    );
+                    ground.watch_over(watched, &tasks);
                     async move { Ok(DataCoordinator::start(environment, store, settings).await? as _) }
                         .boxed()
                 });
@@ -388,13 +382,7 @@ impl Maker<'_> {
             _ => {
                 let start: Start<dyn QueryCoord> = Arc::new(move |leadership, tasks| {
                     let environment = environment(&ground, leadership, &tasks);
-                    Watchdog::start(
-                        ground.sessions.clone(),
-                        &["querynode"],
-                        ground.kv.clone(),
-                        RpcSettings::default(),
-                        &tasks,
-                    );
+                    ground.watch_over(&["querynode"], &tasks);
                     async move { Ok(QueryCoordinator::start(environment, QuerySettings::default()).await? as _) }
                         .boxed()
                 });
@@ -411,8 +399,9 @@ impl Maker<'_> {
         start: Start<C>,
     ) -> Arc<Seat<C>> {
         let seat = Seat::new(role, self.ground.node);
-        let (occupied, candidate) = (seat.clone(), candidate.clone());
-        self.elections.spawn("election", |stopping| occupy(occupied, candidate, start, stopping));
+        let (occupied, candidate, ground) = (seat.clone(), candidate.clone(), self.ground.clone());
+        let watch: Watch = Arc::new(move |tasks| ground.watch_over(candidates_of(role), tasks));
+        self.elections.spawn("election", |stopping| occupy(occupied, candidate, watch, start, stopping));
         seat
     }
 
@@ -437,6 +426,15 @@ impl Maker<'_> {
                 role.name()
             ),
         }
+    }
+}
+
+/// The role alone, as a list.
+fn candidates_of(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::RootCoord => &["rootcoord"],
+        Role::DataCoord => &["datacoord"],
+        _ => &["querycoord"],
     }
 }
 

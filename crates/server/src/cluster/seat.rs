@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use parking_lot::RwLock;
-use redkite_cluster::{Candidate, Leadership};
+use redkite_cluster::{Candidate, KvError, Leadership};
 use redkite_runtime::{Backoff, Stopping, Tasks};
 use redkite_service::{
     CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewIndex, NewLoad, PlacementCommand, QueryCoord,
@@ -108,16 +108,20 @@ impl QueryCoord for Seat<dyn QueryCoord> {
 /// What becomes a coordinator when it is elected.
 pub(super) type Start<C> = Arc<dyn Fn(Leadership, Tasks) -> BoxFuture<'static, Result<Arc<C>>> + Send + Sync>;
 
+/// What a standby does meanwhile: looks whether the active one still lives.
+pub(super) type Watch = Arc<dyn Fn(&Tasks) + Send + Sync>;
+
 /// Stands by and leads in turns until stopped.
 pub(super) async fn occupy<C: ?Sized + Send + Sync + 'static>(
     seat: Arc<Seat<C>>,
     candidate: Candidate,
+    watch: Watch,
     start: Start<C>,
     stopping: Stopping,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
-        let Some(elected) = stopping.race(stand_by(seat.role, &candidate)).await else { return };
+        let Some(elected) = stopping.race(stand_by(seat.role, &candidate, &watch)).await else { return };
         let leadership = match elected {
             Ok(leadership) => leadership,
             Err(error) => {
@@ -151,15 +155,21 @@ pub(super) async fn occupy<C: ?Sized + Send + Sync + 'static>(
 async fn stand_by(
     role: Role,
     candidate: &Candidate,
-) -> std::result::Result<Leadership, redkite_cluster::KvError> {
+    watch: &Watch,
+) -> std::result::Result<Leadership, KvError> {
+    let tasks = Tasks::new("standby");
+    watch(&tasks);
     let campaign = candidate.campaign();
     tokio::pin!(campaign);
-    loop {
+    let elected = loop {
         match tokio::time::timeout(REMINDER, &mut campaign).await {
-            Ok(elected) => return elected,
+            Ok(elected) => break elected,
             Err(_) => info!(role = role.name(), "in STANDBY"),
         }
-    }
+    };
+    // What it watched is over, one way or another; nobody waits for it.
+    tasks.stop(Duration::ZERO).await;
+    elected
 }
 
 /// Leads until deposed or stopped.
