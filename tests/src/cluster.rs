@@ -32,6 +32,8 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Only etcd and the bucket.
+    pub const NONE: Self = Self { mixcoord: 0, proxy: 0, streamingnode: 0, querynode: 0, datanode: 0 };
     /// One of each.
     pub const SMALL: Self = Self { mixcoord: 1, proxy: 1, streamingnode: 1, querynode: 1, datanode: 1 };
     /// Two proxies, two streaming nodes, three query nodes, two data nodes.
@@ -96,12 +98,39 @@ impl Cluster {
     /// # Errors
     /// If it does not start.
     pub async fn add(&mut self, role: &'static str) -> anyhow::Result<&Member> {
-        let member = self.make(role).await?;
+        self.add_with(role, &[]).await
+    }
+
+    /// Starts one more with settings of its own.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn add_with(&mut self, role: &'static str, own: &[&str]) -> anyhow::Result<&Member> {
+        let member = self.make(role, own).await?;
         self.members.push(member);
         Ok(self.members.last().expect("just added"))
     }
 
-    async fn make(&mut self, role: &'static str) -> anyhow::Result<Member> {
+    /// Starts one more, and waits only until its pages can be asked.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn add_unready(&mut self, role: &'static str) -> anyhow::Result<()> {
+        let (name, command) = self.command(role, &[]);
+        let process = Process::start(&name, command, &["metrics"]).await?;
+        self.members.push(Member { role, process });
+        Ok(())
+    }
+
+    async fn make(&mut self, role: &'static str, own: &[&str]) -> anyhow::Result<Member> {
+        let (name, command) = self.command(role, own);
+        let services: &[&str] =
+            if role == "proxy" { &["internal", "metrics", "proxy"] } else { &["internal", "metrics"] };
+        let process = Process::start(&name, command, services).await?;
+        Ok(Member { role, process })
+    }
+
+    fn command(&mut self, role: &'static str, own: &[&str]) -> (String, Command) {
         self.started += 1;
         let name = format!("{role}-{}", self.started);
         let section = match role {
@@ -128,12 +157,10 @@ impl Cluster {
         command
             .args(["run", role])
             .args(settings.iter().chain(&self.options.settings).flat_map(|setting| ["--set", setting]))
+            .args(own.iter().flat_map(|setting| ["--set", setting]))
             .env("FAILPOINTS", &self.options.failpoints)
             .envs(self.options.environment.iter().map(|(name, value)| (name, value)));
-        let services: &[&str] =
-            if role == "proxy" { &["internal", "metrics", "proxy"] } else { &["internal", "metrics"] };
-        let process = Process::start(&name, command, services).await?;
-        Ok(Member { role, process })
+        (name, command)
     }
 
     /// Waits until every member says that it is well.
@@ -216,7 +243,11 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    async fn start(directory: &Path) -> anyhow::Result<Self> {
+    /// Starts one with its data in a directory.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn start(directory: &Path) -> anyhow::Result<Self> {
         let (port, peer) = (free_port()?, free_port()?);
         let child = Self::spawn(directory, port, peer)?;
         let etcd = Self { child, directory: directory.to_owned(), port, peer };
@@ -250,15 +281,31 @@ impl Etcd {
         Ok(())
     }
 
+    /// Ends it as a crash does.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("kill etcd")
+    }
+
+    /// A new process on the same data.
+    ///
+    /// # Errors
+    /// If it does not come back.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.child = Self::spawn(&self.directory, self.port, self.peer)?;
+        self.listens().await
+    }
+
     /// kill -9, and a new process on the same data after a pause.
     ///
     /// # Errors
     /// If it does not come back.
     pub async fn crash(&mut self, pause: Duration) -> anyhow::Result<()> {
-        self.child.kill().await?;
+        self.kill().await?;
         tokio::time::sleep(pause).await;
-        self.child = Self::spawn(&self.directory, self.port, self.peer)?;
-        self.listens().await
+        self.restart().await
     }
 }
 

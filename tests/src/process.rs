@@ -61,6 +61,25 @@ impl Process {
         self.addresses[service]
     }
 
+    /// Where it listens for a service that it may only just be starting.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn address_of(&self, service: &str) -> anyhow::Result<SocketAddr> {
+        let found = async {
+            loop {
+                let said = self.said.lines.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                if let Some((_, address)) =
+                    said.iter().filter_map(|line| listening(line)).find(|(named, _)| named == service)
+                {
+                    return address;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(START_PATIENCE, found).await.with_context(|| format!("no service {service}"))
+    }
+
     /// Everything it has logged so far, one JSON object a line.
     #[must_use]
     pub fn said(&self) -> String {
@@ -112,6 +131,15 @@ impl Process {
             .context("server does not end")?
             .context("wait")
     }
+}
+
+/// The service and its address, if a line tells of one.
+fn listening(line: &str) -> Option<(String, SocketAddr)> {
+    let entry: serde_json::Value = serde_json::from_str(line).ok()?;
+    let fields = &entry["fields"];
+    let tells = fields["message"] == "listening";
+    tells
+        .then(|| Some((fields["service"].as_str()?.to_owned(), fields["address"].as_str()?.parse().ok()?)))?
 }
 
 /// What a process logs.

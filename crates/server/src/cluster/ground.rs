@@ -113,6 +113,7 @@ where
 {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let mut said: Option<Instant> = None;
+    status.waits_for(format!("waiting for {what}"));
     loop {
         let error = match attempt().await {
             Ok(done) => return Ok(done),
