@@ -122,6 +122,8 @@ fn classify(code: Code, message: &str) -> Kind {
         // Refused at the door, before it was proposed to the cluster.
         Code::ResourceExhausted if has("too many requests") => Kind::NotDone,
         Code::Unavailable if has("no leader") || has("not capable") || has("learner") => Kind::NotDone,
+        // A member that is only just starting: its door answers, but nobody is behind it.
+        Code::Unimplemented if has("grpc-status header missing") => Kind::NotDone,
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
