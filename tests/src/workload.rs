@@ -182,7 +182,25 @@ impl Writer {
         self.model.compare(&rows).map_err(|difference| Failure::Wrong(difference.into()))?;
         let count = client.count(&self.collection, &self.own_rows()).await?;
         let expected = i64::try_from(self.model.rows().len()).expect("few rows");
-        check(count == expected, || format!("count(*) is {count}, the model has {expected}"))
+        if count == expected {
+            return Ok(());
+        }
+        let details = self.who_counts_twice(client).await?;
+        check(false, || format!("count(*) is {count}, the model has {expected}: {details}"))
+    }
+
+    /// Queries show a key once, counts show how often it is there: what else is there of it.
+    async fn who_counts_twice(&self, client: &mut Client) -> Result<String, Failure> {
+        let mut details = Vec::new();
+        for row in self.model.rows().values() {
+            let count = client.count(&self.collection, &format!("id == {}", row.id)).await?;
+            if count != 1 {
+                let others = format!("id == {} and version != {}", row.id, row.version);
+                let others = client.query(&self.collection, &others).await?;
+                details.push(format!("{row:?} {count} times, and {others:?}"));
+            }
+        }
+        Ok(details.join("; "))
     }
 
     /// A row's own vector must be found first: distance 0 and no other row has it.

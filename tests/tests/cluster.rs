@@ -20,6 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 const WRITERS: i64 = 3;
+/// How long a write may be on its way after its proxy has died.
+const IN_FLIGHT: Duration = Duration::from_secs(2);
 /// Rows of the collection that is only read.
 const READ_ROWS: i64 = 2000;
 
@@ -59,7 +61,11 @@ impl Stage {
     async fn died(&mut self, proxy: SocketAddr) -> anyhow::Result<()> {
         let gone = self.proxies.wait_for(|alive| !alive.contains(&proxy));
         let told = tokio::time::timeout(Duration::from_secs(5), gone).await;
-        told.map(drop).map_err(|_| anyhow::anyhow!("proxy {proxy} gave no answer, but is alive"))
+        told.map_err(|_| anyhow::anyhow!("proxy {proxy} gave no answer, but is alive"))?
+            .context("proxies")?;
+        // What the proxy had sent may still be on its way to a leader. Nothing tells when it has arrived.
+        tokio::time::sleep(IN_FLIGHT).await;
+        Ok(())
     }
 }
 
@@ -218,6 +224,7 @@ async fn deaths(shape: Shape, roles: &[&str], time: Duration) -> anyhow::Result<
         let victims = cluster.with_role(role);
         let victim = *victims.choose(&mut random).context("victims")?;
         let role = cluster.kill(victim).await?;
+        eprintln!("test: {role} was killed");
         players.proxies.send_replace(cluster.proxies());
         killed.push(role);
         tokio::time::sleep(Duration::from_millis(random.random_range(0..1000))).await;
