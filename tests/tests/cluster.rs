@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 const WRITERS: i64 = 3;
 /// How long a write may be on its way after its proxy has died.
 const IN_FLIGHT: Duration = Duration::from_secs(2);
+/// The collection that is only inserted into.
+const INSERTED: &str = "inserted";
 /// Rows of the collection that is only read.
 const READ_ROWS: i64 = 2000;
 
@@ -98,6 +100,34 @@ impl Latencies {
     }
 }
 
+/// Inserts row after row; how long each takes is how long writes are held up.
+async fn insert(mut stage: Stage) -> anyhow::Result<Latencies> {
+    let mut latencies = Latencies::default();
+    let mut next = 0;
+    while !stage.is_over() {
+        let proxy = stage.proxy(0);
+        let Ok(mut client) = Client::connect(proxy).await else {
+            stage.died(proxy).await?;
+            continue;
+        };
+        while !stage.is_over() {
+            let row = Row { id: next, version: 1, tag: "probe".to_owned() };
+            next += 1;
+            let begun = Instant::now();
+            match client.insert(INSERTED, &[row]).await {
+                Ok(_) => latencies.0.push(begun.elapsed()),
+                Err(error) if error.code().is_none() => {
+                    stage.died(proxy).await.with_context(|| format!("insert: {error}"))?;
+                    break;
+                }
+                Err(error) => anyhow::bail!("insert: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    Ok(latencies)
+}
+
 /// Searches rows that do not change, over and over; every answer must be right.
 async fn search(collection: &'static str, number: usize, mut stage: Stage) -> anyhow::Result<Latencies> {
     let mut latencies = Latencies::default();
@@ -146,7 +176,7 @@ async fn prepare_read(client: &mut Client, collection: &str, replicas: i32) -> a
 
 struct Players {
     writers: JoinSet<anyhow::Result<Writer>>,
-    searchers: JoinSet<anyhow::Result<(&'static str, Latencies)>>,
+    callers: JoinSet<anyhow::Result<(&'static str, Latencies)>>,
     proxies: watch::Sender<Vec<SocketAddr>>,
     over: Arc<AtomicBool>,
 }
@@ -166,13 +196,15 @@ impl Players {
                 writers.spawn(write(writer, number.unsigned_abs() as usize, stage.clone()));
             }
         }
-        let mut searchers = JoinSet::new();
+        let mut callers = JoinSet::new();
         for (collection, replicas) in [("once", 1), ("twice", 2)] {
             prepare_read(&mut client, collection, replicas).await?;
             let stage = stage.clone();
-            searchers.spawn(async move { Ok((collection, search(collection, 1, stage).await?)) });
+            callers.spawn(async move { Ok((collection, search(collection, 1, stage).await?)) });
         }
-        Ok(Self { writers, searchers, proxies, over })
+        workload::prepare(&mut client, INSERTED, 1).await?;
+        callers.spawn(async move { Ok((INSERTED, insert(stage).await?)) });
+        Ok(Self { writers, callers, proxies, over })
     }
 
     /// Fails as soon as somebody got a wrong answer.
@@ -181,9 +213,9 @@ impl Players {
             ended??;
             anyhow::bail!("a writer ended before its time");
         }
-        if let Some(ended) = self.searchers.try_join_next() {
+        if let Some(ended) = self.callers.try_join_next() {
             ended??;
-            anyhow::bail!("a searcher ended before its time");
+            anyhow::bail!("a caller ended before its time");
         }
         Ok(())
     }
@@ -191,9 +223,9 @@ impl Players {
     /// Ends everybody's work and compares everything once more.
     async fn leave(mut self, cluster: &Cluster) -> anyhow::Result<()> {
         self.over.store(true, Ordering::Relaxed);
-        while let Some(searcher) = self.searchers.join_next().await {
-            let (collection, latencies) = searcher??;
-            latencies.tell(&format!("searches of {collection}"));
+        while let Some(caller) = self.callers.join_next().await {
+            let (collection, latencies) = caller??;
+            latencies.tell(&format!("calls on {collection}"));
         }
         let mut client = workload::connect(cluster.proxies()[0]).await?;
         let mut operations = 0;
