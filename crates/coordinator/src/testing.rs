@@ -22,7 +22,7 @@ use redkite_types::{
 use tokio::sync::watch;
 
 use crate::environment::{Environment, Ids};
-use crate::nodes::{NodeSet, RoleNodes, StaticNodes};
+use crate::nodes::{LiveNode, LiveNodes, NodeSet, RoleNodes, StaticNodes};
 use crate::step::Step;
 use crate::writer::{MetaWriter, WriteError};
 
@@ -300,6 +300,16 @@ impl World {
         tokio::time::timeout(std::time::Duration::from_secs(30), wait)
             .await
             .unwrap_or_else(|_| panic!("waited in vain until {what}"));
+    }
+
+    /// Replaces the query nodes by these, each with whether it is stopping.
+    pub(crate) fn set_query_nodes(&self, nodes: &[(i64, bool)]) {
+        let live = |(node, stopping): &(i64, bool)| {
+            (NodeId(*node), LiveNode { stopping: *stopping, ..LiveNode::default() })
+        };
+        let query = nodes.iter().map(live).collect();
+        let present = NodeSet::clone(&self.nodes.watch().borrow());
+        self.nodes.set(NodeSet { query, ..present });
     }
 
     pub(crate) fn set_nodes(&self, streaming: &[i64], query: &[i64], data: &[i64]) {

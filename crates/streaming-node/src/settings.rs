@@ -54,7 +54,7 @@ impl Default for StreamingNodeSettings {
             queued_writes: 256,
             write_patience: Duration::from_secs(30),
             read_patience: Duration::from_secs(10),
-            delete_patience: Duration::from_secs(5),
+            delete_patience: Duration::from_secs(2),
             hedge_after: Duration::from_secs(1),
             parallel_recoveries: 8,
             retry_ceiling: Duration::from_secs(5),

@@ -189,3 +189,6 @@ pub(super) fn transfer(
     step.relies_on(&target.to_owned(), metadata.resource_groups.get(target));
     Ok(step)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,7 +24,9 @@ pub(crate) fn replicas(
     let in_views = metadata.nodes_in_views(collection.id);
     let info = |(id, replica): (&ReplicaId, &ReplicaRecord)| {
         let named = in_views.get(id).into_iter().flatten().copied();
-        let leaving: BTreeSet<NodeId> = named.filter(|node| !replica.nodes.contains(node)).collect();
+        // Views name dead nodes until others have taken over.
+        let leaving = named.filter(|node| !replica.nodes.contains(node) && nodes.address(*node).is_some());
+        let leaving: BTreeSet<NodeId> = leaving.collect();
         let shards =
             collection.shard_ids().map(|shard| shard_replica(metadata, shard, *id, nodes, shard_nodes));
         ReplicaInfo {

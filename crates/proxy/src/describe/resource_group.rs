@@ -28,18 +28,25 @@ pub(crate) fn describe(metadata: &Metadata, name: &str, nodes: &dyn Nodes) -> Op
         nodes: members.iter().filter_map(info).collect(),
         ..ResourceGroup::default()
     };
-    count_users(metadata, name, &members, &mut group);
+    count_users(metadata, name, &members, nodes, &mut group);
     Some(group)
 }
 
 /// Counts, by collection, replicas in the group and nodes that are used across the group's border.
-fn count_users(metadata: &Metadata, name: &str, members: &BTreeSet<NodeId>, group: &mut ResourceGroup) {
+fn count_users(
+    metadata: &Metadata,
+    name: &str,
+    members: &BTreeSet<NodeId>,
+    nodes: &dyn Nodes,
+    group: &mut ResourceGroup,
+) {
     for (id, record) in &metadata.replicas {
         let Some(collection) = metadata.collections.get(id) else { continue };
         let in_views = metadata.nodes_in_views(*id);
         for (replica_id, replica) in &record.replicas {
             let named = in_views.get(replica_id).into_iter().flatten();
-            let leaving = named.filter(|node| !replica.nodes.contains(node));
+            let leaving =
+                named.filter(|node| !replica.nodes.contains(node) && nodes.address(**node).is_some());
             if replica.resource_group == name {
                 *group.num_loaded_replica.entry(collection.name.clone()).or_default() += 1;
                 let outside = leaving.filter(|node| !members.contains(node)).count();

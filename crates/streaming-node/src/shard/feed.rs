@@ -118,7 +118,15 @@ impl ShardLeader {
         let patience = self.node.settings.delete_patience;
         let send = |node: NodeId| {
             let batch = batch.clone();
-            async move { (node, self.send(node, batch, patience).await) }
+            async move {
+                let sent = tokio::select! {
+                    sent = self.send(node, batch, patience) => sent,
+                    () = self.until_suspect(node) => {
+                        Err(ServiceError::Timeout { what: format!("deletes to node {node}, which is silent") })
+                    }
+                };
+                (node, sent)
+            }
         };
         for (node, outcome) in join_all(nodes.into_iter().map(send)).await {
             if let Err(error) = outcome {

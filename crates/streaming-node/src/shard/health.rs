@@ -75,6 +75,16 @@ impl ShardLeader {
             warn!(shard = %self.id, node = node.0, %why, "query node is avoided");
             metrics::counter!("redkite_shard_suspected_query_nodes_total").increment(1);
             self.suspected.notify_one();
+            self.changed();
+        }
+    }
+
+    /// Waits until a node is suspect.
+    pub(super) async fn until_suspect(&self, node: NodeId) {
+        let mut changes = self.changes.subscribe();
+        while !self.health.lock().is_suspect(node) {
+            // The sender lives in `self`.
+            let _ = changes.changed().await;
         }
     }
 

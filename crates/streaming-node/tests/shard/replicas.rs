@@ -100,6 +100,23 @@ async fn a_hung_query_node_is_found_out_by_its_silence() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_that_waits_for_a_node_goes_on_when_readers_find_it_silent() {
+    let world = served_twice(impatient()).await;
+    world.holder.hung.send_replace(true);
+    let began = Instant::now();
+    let readers = async {
+        for _ in 0..5 {
+            world.count().await;
+        }
+    };
+    tokio::join!(world.delete(&[1]), readers);
+    assert_eq!(world.count().await, 9);
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    world.holder.hung.send_replace(false);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_without_session_is_neither_read_nor_fed() {
     let world = served_twice(impatient()).await;
     world.holder.hung.send_replace(true);
