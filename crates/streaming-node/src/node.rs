@@ -24,7 +24,7 @@ use redkite_service::{
 };
 use redkite_types::{CollectionId, NodeId, ShardId, Timestamp};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{error, info, warn};
 
 use crate::report::Reports;
@@ -33,6 +33,8 @@ use crate::{Environment, Error};
 
 /// Shards of one node that write files at the same time.
 const FLUSHES: usize = 2;
+/// How long a stop waits for shards that are being opened or closed.
+const SETTLE: Duration = Duration::from_secs(5);
 /// Longest pause between tries to open a log.
 const RECOVERY_CEILING: Duration = Duration::from_secs(1);
 /// How often idle shards are looked for.
@@ -166,6 +168,11 @@ impl StreamingNode {
             }
         }))
         .await;
+        // And those that were stopped before, or were still starting.
+        let mut busy = self.busy.subscribe();
+        if timeout(SETTLE, busy.wait_for(|count| *count == 0)).await.is_err() {
+            warn!("shards did not stop in time");
+        }
     }
 
     /// Waits until nothing is assigned to this node and everything it led is settled and closed.

@@ -165,7 +165,16 @@ impl ShardLeader {
         // The asker is among the receivers of deletes once the route shows what it was given to hold:
         // from then on it is sent what is not in the buffer yet.
         self.refresh_confirmed().await?;
+        // The next leader has deletes that this one never hears of.
+        self.check_assignment()?;
         Ok(self.state.lock().deletes.after(after))
+    }
+
+    fn check_assignment(&self) -> Result<()> {
+        let assigned = self.node.view.read(|metadata| {
+            metadata.assignments.get(&self.id).is_some_and(|entry| entry.revision == self.leadership.revision)
+        });
+        if assigned { Ok(()) } else { Err(ServiceError::Fenced { what: format!("shard {}", self.id) }) }
     }
 
     /// Why no write is taken any more, if so.

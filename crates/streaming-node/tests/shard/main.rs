@@ -6,9 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::duplicate_mod, reason = "tests on every kind of log")]
 
+#[path = "../../../wal/tests/bucket/mod.rs"]
+mod bucket;
 mod local;
 mod neighbours;
 mod replicas;
+mod two_leaders;
 mod world;
 
 #[path = "."]
@@ -16,6 +19,7 @@ mod on_local_files {
     const LOGS: crate::world::Logs = crate::world::Logs::Local;
 
     mod flush;
+    mod lead;
     mod model;
     mod once;
     mod reads;
@@ -28,6 +32,7 @@ mod on_objects {
     const LOGS: crate::world::Logs = crate::world::Logs::Objects;
 
     mod flush;
+    mod lead;
     mod model;
     mod once;
     mod reads;

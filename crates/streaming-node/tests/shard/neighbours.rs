@@ -28,6 +28,8 @@ pub(crate) const OTHER_QUERY_NODE: NodeId = NodeId(51);
 #[derive(Default)]
 pub(crate) struct Holder {
     segments: Mutex<BTreeMap<SegmentId, (ShardId, Arc<SealedSegment>)>>,
+    /// Not read yet, but sent every delete; some of them for ever, as loading may be given up.
+    loading: Mutex<Vec<(ShardId, Arc<SealedSegment>)>>,
     pub(crate) schema: OnceLock<CollectionSchema>,
     /// Refuses deletes while set.
     pub(crate) deaf: AtomicBool,
@@ -67,11 +69,14 @@ impl Holder {
     /// Opens a segment in the order that loses no delete.
     pub(crate) async fn load(&self, node: &StreamingNode, ground: &Ground, record: &SegmentRecord) {
         let segment = Arc::new(SealedSegment::load(&*ground.store, record).await.unwrap());
-        self.segments.lock().insert(record.id, (record.shard, segment.clone()));
+        self.loading.lock().push((record.shard, segment.clone()));
         let missed = loop {
             match node.deletes_after(record.shard, record.deletes_through).await {
                 Ok(missed) => break missed,
-                Err(error) => assert_eq!(error.retry(), redkite_service::Retry::Yes, "{error}"),
+                Err(error) => {
+                    assert_eq!(error.retry(), redkite_service::Retry::Yes, "{error}");
+                    tokio::task::yield_now().await;
+                }
             }
         };
         for delete in missed.deletes.iter().filter(|d| d.partition.is_none_or(|p| p == record.partition)) {
@@ -80,6 +85,7 @@ impl Holder {
         for delta in ground.checkpoint(record.shard).await.deltas {
             segment.apply_deltas(&read_deltas(&*ground.store, &delta.path).await.unwrap()).unwrap();
         }
+        self.segments.lock().insert(record.id, (record.shard, segment));
     }
 
     /// Forgets everything, as after a restart.
@@ -116,8 +122,10 @@ impl Segments for Holder {
         if self.deaf.load(Ordering::SeqCst) {
             return Err(Error::Unavailable { reason: "deaf on purpose".to_owned() });
         }
-        for (of, segment) in self.segments.lock().values().filter(|(of, _)| *of == shard) {
-            assert_eq!(*of, shard);
+        // A segment goes from one to the other, so in this order.
+        let mut all = self.loading.lock().clone();
+        all.extend(self.segments.lock().values().cloned());
+        for (_, segment) in all.iter().filter(|(of, _)| *of == shard) {
             for delete in &batch.deletes {
                 if delete.partition.is_none_or(|partition| partition == segment.partition()) {
                     segment.delete(&delete.keys, delete.timestamp).unwrap();

@@ -10,7 +10,7 @@ use redkite_catalog::{
     CollectionRecord, LoadRecord, LoadScope, MetadataView, PartitionRecord, ShardAssignment,
 };
 use redkite_cluster::IdAllocator;
-use redkite_cluster::kv::{EmbeddedKv, EmbeddedSettings};
+use redkite_cluster::kv::{EmbeddedKv, EmbeddedSettings, LeaseId};
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{CpuPool, SystemClock, Tasks};
 use redkite_service::{
@@ -24,7 +24,6 @@ use redkite_types::{
     FieldId, FieldSchema, Metric, NodeId, PartitionId, PrimaryKeys, ProxyRun, ShardId, Timestamp,
 };
 use redkite_wal::{LocalLogs, LogProvider, ObjectLogSettings, ObjectLogs, WalSettings};
-
 use tokio::sync::watch;
 
 use crate::neighbours::{Directory, FullableStore, Ground, Holder, OTHER_QUERY_NODE, QUERY_NODE};
@@ -125,10 +124,16 @@ pub(crate) fn settings() -> StreamingNodeSettings {
 impl World {
     /// A collection of two partitions, loaded, led by node 1.
     pub(crate) async fn new(logs: Logs, settings: StreamingNodeSettings) -> Self {
+        let world = Self::without_leader(logs, settings).await;
+        world.assign(NodeId(1), Epoch(1)).await;
+        world
+    }
+
+    /// The same, led by nobody.
+    pub(crate) async fn without_leader(logs: Logs, settings: StreamingNodeSettings) -> Self {
         let directory = Arc::new(tempfile::tempdir().unwrap());
         let world = Self::open(logs, directory, Arc::default(), settings, NodeId(1)).await;
         world.define(&collection(2)).await;
-        world.assign(NodeId(1), Epoch(1)).await;
         world
     }
 
@@ -150,7 +155,7 @@ impl World {
         let alive = Arc::new(watch::Sender::new(Arc::new(alive)));
         let ground = Ground { kv: kv.clone(), view, store, other: Arc::default(), alive };
         let _ = ground.other.schema.set(collection(2).schema);
-        let node = start(&ground, &logs, &holder, settings.clone(), node, &tasks);
+        let node = start(&ground, &logs, &holder, settings.clone(), node, None, &tasks);
         let _ = holder.schema.set(collection(2).schema);
         Self { directory, ground, holder, logs, node, in_what, kv, tasks, settings }
     }
@@ -172,23 +177,35 @@ impl World {
 
     /// Another node on the same ground.
     pub(crate) async fn second(&self, node: NodeId) -> Arc<StreamingNode> {
-        let logs = self.logs_of_another().await;
-        start(&self.ground, &logs, &self.holder, self.settings.clone(), node, &self.tasks)
+        self.another(node, self.logs_of_another().await)
+    }
+
+    /// Another node with logs of its own.
+    pub(crate) fn another(&self, node: NodeId, logs: Arc<dyn LogProvider>) -> Arc<StreamingNode> {
+        start(&self.ground, &logs, &self.holder, self.settings.clone(), node, None, &self.tasks)
     }
 
     /// Another node whose copy of the records stands still once the returned tasks are stopped: a hung
     /// process, as far as it knows what has changed.
     pub(crate) async fn second_that_can_hang(&self, node: NodeId) -> (Arc<StreamingNode>, Tasks) {
+        self.another_that_can_hang(node, self.logs_of_another().await, None).await
+    }
+
+    pub(crate) async fn another_that_can_hang(
+        &self,
+        node: NodeId,
+        logs: Arc<dyn LogProvider>,
+        lease: Option<watch::Receiver<Option<LeaseId>>>,
+    ) -> (Arc<StreamingNode>, Tasks) {
         let following = Tasks::new("following");
         let view = MetadataView::start(self.kv.clone(), &following).await.unwrap();
         let ground = Ground { view, ..self.ground.clone() };
-        let logs = self.logs_of_another().await;
-        let node = start(&ground, &logs, &self.holder, self.settings.clone(), node, &self.tasks);
+        let node = start(&ground, &logs, &self.holder, self.settings.clone(), node, lease, &self.tasks);
         (node, following)
     }
 
     /// Logs in local files belong to one process, those in objects to any.
-    async fn logs_of_another(&self) -> Arc<dyn LogProvider> {
+    pub(crate) async fn logs_of_another(&self) -> Arc<dyn LogProvider> {
         match self.in_what {
             Logs::Local => self.logs.clone(),
             Logs::Objects => self.in_what.open(self.directory.path()).await,
@@ -279,6 +296,7 @@ fn start(
     holder: &Arc<Holder>,
     settings: StreamingNodeSettings,
     node: NodeId,
+    lease: Option<watch::Receiver<Option<LeaseId>>>,
     tasks: &Tasks,
 ) -> Arc<StreamingNode> {
     let clock = Arc::new(SystemClock);
@@ -287,7 +305,7 @@ fn start(
         settings,
         view: ground.view.clone(),
         kv: ground.kv.clone(),
-        lease: None,
+        lease,
         logs: logs.clone(),
         store: ground.store.clone(),
         segments: Arc::new(Directory(holder.clone(), ground.other.clone())),
