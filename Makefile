@@ -12,7 +12,8 @@ ci: format lint unit moto blackbox pymilvus pymilvus-cluster docs
 format:
 	cargo fmt --all --check
 
-# One set of features everywhere, so that nothing is compiled twice: the failure points are in.
+# The same packages and features everywhere, so that nothing is compiled twice: the failure points are in, and
+# what tests ask of dependencies is in, too.
 FEATURES = --workspace --features redkite-server/failpoints
 
 lint:
@@ -20,7 +21,7 @@ lint:
 
 # Unit, property, contract and golden-file tests of every crate.
 unit:
-	cargo nextest run $(FEATURES) --exclude redkite-tests --no-fail-fast --status-level fail
+	cargo nextest run $(FEATURES) --filterset 'not package(redkite-tests)' --no-fail-fast --status-level fail
 
 # A second opinion on the object store: its contract on moto, in place of our own S3 service.
 moto:
@@ -29,7 +30,7 @@ moto:
 
 # The server that the black-box tests drive: with named failure points.
 server:
-	cargo build --quiet $(FEATURES)
+	cargo build --quiet $(FEATURES) --all-targets
 
 # Real processes: crashes, full disks, garbage, against an exact model.
 blackbox: server
