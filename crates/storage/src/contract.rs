@@ -103,6 +103,15 @@ async fn lists_by_prefix_in_order(store: &dyn ObjectStore) {
     assert_eq!(names(store, "list/b/").await, ["list/b/1", "list/b/2"]);
     assert_eq!(names(store, "list").await.len(), 5);
     assert_eq!(names(store, "lost/").await.len(), 0);
+    assert_eq!(store.folders("list/").await.expect("folders"), ["list/b/"]);
+    store.put("list/0/1", Bytes::from_static(b"xyz")).await.expect("put");
+    store.put("list/b/c/1", Bytes::from_static(b"xyz")).await.expect("put");
+    assert_eq!(store.folders("list/").await.expect("folders"), ["list/0/", "list/b/"]);
+    assert_eq!(store.folders("list/b/").await.expect("folders"), ["list/b/c/"]);
+    assert_eq!(store.folders("lost/").await.expect("folders").len(), 0);
+    for name in ["list/0/1", "list/b/c/1"] {
+        store.delete(name).await.expect("delete");
+    }
     let entries = list(store, "list/a").await;
     assert!(entries.iter().all(|entry| entry.size == 3 && entry.modified_millis > 1_500_000_000_000));
 }

@@ -1,5 +1,6 @@
 //! The seam to whatever keeps the objects: a directory here, a bucket elsewhere.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
@@ -56,6 +57,19 @@ pub trait ObjectStore: fmt::Debug + Send + Sync + 'static {
 
     /// The objects whose names begin with `prefix`, in the order of their names.
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectEntry>>;
+
+    /// The folders directly under `prefix`, which ends with a slash: what the names of objects begin with, up
+    /// to and including the next slash, each once and in order. However many objects are in a folder, it should
+    /// cost no more than one.
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let entries = self.list(prefix).await?;
+        let folder = |entry: &ObjectEntry| {
+            let (folder, _) = entry.path.get(prefix.len()..)?.split_once('/')?;
+            Some(format!("{prefix}{folder}/"))
+        };
+        let folders: BTreeSet<String> = entries.iter().filter_map(folder).collect();
+        Ok(folders.into_iter().collect())
+    }
 
     /// Removes an object. Removing what is not there succeeds.
     async fn delete(&self, path: &str) -> Result<()>;

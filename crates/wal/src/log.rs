@@ -178,6 +178,13 @@ pub trait Log: fmt::Debug + Send + Sync + 'static {
     /// Position of the last durable record; 0 if there never was one.
     fn last_lsn(&self) -> Lsn;
 
+    /// How many pieces a reader that begins after `lsn` has to fetch one by one: what a recovery costs apart
+    /// from its bytes. 0 where reading is one run over files.
+    fn pieces_after(&self, lsn: Lsn) -> usize {
+        let _ = lsn;
+        0
+    }
+
     /// Allows records up to and including `through` to be forgotten. Implementations may keep some of them.
     async fn truncate(&self, through: Lsn) -> Result<(), WalError>;
 

@@ -179,6 +179,17 @@ async fn missing_and_shortened_objects_are_refused() {
     assert!(error.to_string().contains(&names[2]) && error.to_string().contains(&names[3]), "{error}");
 }
 
+/// What is truncated is deleted in the background.
+async fn swept(world: &InBucket, left: usize) {
+    let deleted = async {
+        while world.bucket.names().len() > left {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(60), deleted).await;
+    assert!(in_time.is_ok() && world.bucket.names().len() == left, "{:?}", world.bucket.names());
+}
+
 #[tokio::test(start_paused = true)]
 async fn truncation_leaves_few_objects() {
     let world = InBucket::new(Faults::NONE, one_record_each(), 1);
@@ -188,13 +199,13 @@ async fn truncation_leaves_few_objects() {
     }
     log.truncate(Lsn(15)).await.unwrap();
     assert_eq!(log.first_lsn(), Lsn(16));
-    assert_eq!(world.bucket.names().len(), 15 + 2);
+    swept(&world, 15 + 2).await;
     let reader = log.read(Lsn(20));
     log.truncate(Lsn(25)).await.unwrap();
     let error = reader.collect().await.unwrap_err();
     assert!(matches!(error, WalError::Truncated { requested: Lsn(20), first: Lsn(26), .. }), "{error}");
     log.truncate(Lsn(30)).await.unwrap();
-    assert_eq!(world.bucket.names().len(), 2, "{:?}", world.bucket.names());
+    swept(&world, 2).await;
     drop(log);
 
     // A log that was opened anew finds its objects' positions by their headers.
@@ -260,6 +271,41 @@ async fn thousands_of_objects_are_listed_once_and_read_in_parallel() {
     let began = Instant::now();
     assert_eq!(payloads(&*log).await.unwrap(), (0..3000).map(|n| n.to_string()).collect::<Vec<_>>());
     assert!(began.elapsed() < Duration::from_secs(3000 / 16 * 20 / 1000 + 1), "{:?}", began.elapsed());
+}
+
+/// A recovery of many shards at once must not take all memory.
+#[tokio::test(start_paused = true)]
+async fn large_objects_are_read_few_at_a_time() {
+    let settings = ObjectLogSettings { read_ahead_bytes: 1 << 20, ..one_record_each() };
+    let world = InBucket::new(Faults { latency: 10..11, ..Faults::NONE }, settings, 1);
+    let log = world.open(1).await.unwrap();
+    let large = bytes::Bytes::from(vec![b'x'; 300 << 10]);
+    let appends = (0..20).map(|_| log.append(vec![Record::from(large.clone())]).unwrap());
+    try_join_all(appends).await.unwrap();
+    drop(log);
+    let client = world.bucket.client(world.faults.clone(), 2);
+    let log = ObjectLogs::new(client.clone(), world.settings.clone()).open(SHARD, Epoch(2)).await.unwrap();
+    client.most_at_once.store(0, Ordering::SeqCst);
+    assert_eq!(log.read(Lsn(1)).collect().await.unwrap().len(), 20);
+    assert_eq!(client.most_at_once.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_are_the_objects_that_a_recovery_reads() {
+    let world = InBucket::new(Faults::NONE, one_record_each(), 1);
+    let log = world.open(1).await.unwrap();
+    assert_eq!(log.pieces_after(Lsn(0)), 0);
+    for n in 1..=10 {
+        append(&*log, &n.to_string()).await;
+        assert_eq!(log.pieces_after(Lsn(0)), n);
+    }
+    assert_eq!((log.pieces_after(Lsn(4)), log.pieces_after(Lsn(10))), (6, 0));
+    log.truncate(Lsn(7)).await.unwrap();
+    assert_eq!(log.pieces_after(Lsn(0)), 3);
+    drop(log);
+    let log = world.open(2).await.unwrap();
+    assert_eq!(payloads(&*log).await.unwrap().len(), 3);
+    assert_eq!((log.pieces_after(Lsn(0)), log.pieces_after(Lsn(9))), (3, 1));
 }
 
 #[tokio::test(start_paused = true)]

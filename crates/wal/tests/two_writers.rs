@@ -50,6 +50,7 @@ fn settings(chance: &mut SmallRng) -> ObjectLogSettings {
         max_delay: Duration::from_millis(chance.random_range(0..30)),
         puts_in_flight: chance.random_range(1..9),
         reads_in_flight: chance.random_range(1..5),
+        read_ahead_bytes: chance.random_range(1..4000),
         // Longer than any series of faults.
         retry_for: FOR_EVER,
     }

@@ -142,6 +142,10 @@ impl ObjectStore for BucketStore {
         self.remote.list(prefix).await
     }
 
+    async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        self.remote.folders(prefix).await
+    }
+
     async fn delete(&self, path: &str) -> Result<()> {
         validate_path(path)?;
         failpoint::reach(failpoint::BEFORE_DELETE, path)?;

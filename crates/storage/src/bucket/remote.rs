@@ -313,6 +313,32 @@ impl Remote {
         Ok(entries)
     }
 
+    pub(super) async fn folders(&self, prefix: &str) -> Result<Vec<String>> {
+        let raw = self.raw_key(prefix);
+        let skip = self.raw_key("").len();
+        let (mut folders, mut token) = (Vec::new(), None);
+        loop {
+            let request = || {
+                let options = PaginatedListOptions {
+                    delimiter: Some("/".into()),
+                    max_keys: self.page,
+                    page_token: token.clone(),
+                    ..PaginatedListOptions::default()
+                };
+                self.store.list_paginated(Some(&raw), options)
+            };
+            let page = self.retry(request).await.map_err(self.error("list", prefix))?;
+            let found = page.result.common_prefixes.into_iter();
+            folders.extend(found.filter_map(|folder| Some(format!("{}/", folder.as_ref().get(skip..)?))));
+            match page.page_token {
+                Some(next) => token = Some(next),
+                None => break,
+            }
+        }
+        folders.sort_unstable();
+        Ok(folders)
+    }
+
     pub(super) async fn delete(&self, path: &str) -> Result<()> {
         let key = self.key(path)?;
         match self.retry(|| self.store.delete(&key)).await {

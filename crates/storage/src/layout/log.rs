@@ -56,6 +56,12 @@ pub fn log_of(shard: ShardId) -> String {
     format!("{LOGS}{shard}/")
 }
 
+/// Whose log is in a folder of [`LOGS`].
+#[must_use]
+pub fn shard_of(folder: &str) -> Option<ShardId> {
+    folder.strip_prefix(LOGS)?.strip_suffix('/')?.parse().ok()
+}
+
 /// Prefix of the objects that say where a shard's log begins.
 #[must_use]
 pub fn starts_of(shard: ShardId) -> String {

@@ -88,6 +88,10 @@ impl ShardLeader {
             drop((gate, turn));
             match outcome {
                 Ok(()) => {
+                    if let Err(error) = self.cut_log(&generation).await {
+                        // The next flush cuts further.
+                        warn!(shard = %self.id, %error, "log not cut");
+                    }
                     files = Files::default();
                     backoff.reset();
                     self.state.lock().flush_failure = None;
@@ -144,10 +148,6 @@ impl ShardLeader {
         reach(BEFORE_COMMIT)?;
         let revision = self.commit(generation, files).await?;
         self.committed(generation, revision).await;
-        if let Err(error) = self.cut_log(generation).await {
-            // The next flush cuts further.
-            warn!(shard = %self.id, %error, "log not cut");
-        }
         Ok(())
     }
 

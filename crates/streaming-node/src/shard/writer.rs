@@ -225,7 +225,11 @@ impl ShardLeader {
     pub(super) fn is_full(&self) -> bool {
         let settings = &self.node.settings;
         let full = settings.seal_bytes.0.min(settings.max_unsealed_bytes.0 / 2);
-        self.state.lock().open_bytes as u64 >= full
+        let (bytes, (sealed, _)) = {
+            let state = self.state.lock();
+            (state.open_bytes as u64, state.sealed_up_to())
+        };
+        bytes >= full || self.log.pieces_after(sealed) >= settings.seal_log_pieces
     }
 
     /// Makes durable writes visible, in their order, and answers them.

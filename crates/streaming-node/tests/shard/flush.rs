@@ -11,7 +11,7 @@ use redkite_streaming_node::StreamingNodeSettings;
 use redkite_types::{Epoch, NodeId, PartitionId};
 
 use super::LOGS;
-use crate::world::{PARTITION, SHARD, World, all, collection, count, rows, settings, write};
+use crate::world::{Logs, PARTITION, SHARD, World, all, collection, count, rows, settings, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_records_segments_and_deletes_and_cuts_the_log() {
@@ -39,6 +39,24 @@ async fn a_flush_records_segments_and_deletes_and_cuts_the_log() {
     world.node.stop().await;
     let log = world.logs.open(SHARD, Epoch(1)).await.unwrap();
     assert_eq!(log.first_lsn(), checkpoint.lsn.next());
+    world.stop().await;
+}
+
+/// A trickle of small writes makes a log of many small objects, which a recovery would read one by one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_many_pieces_is_made_files() {
+    let few = StreamingNodeSettings { seal_log_pieces: 10, ..settings() };
+    let world = World::new(LOGS, few).await;
+    for key in 0..35 {
+        world.insert(&[key], 1).await;
+    }
+    if matches!(LOGS, Logs::Objects) {
+        world.until(|world| world.ground.flushed(SHARD).len() >= 3).await;
+    } else {
+        assert!(world.ground.flushed(SHARD).is_empty(), "local files are read in one run");
+    }
+    while world.publish().await {}
+    assert_eq!(world.count().await, 35);
     world.stop().await;
 }
 

@@ -36,6 +36,7 @@ fn logs(client: &Arc<Client>, chance: &mut SmallRng) -> Arc<ObjectLogs> {
         max_delay: Duration::from_millis(chance.random_range(0..3)),
         puts_in_flight: chance.random_range(1..6),
         reads_in_flight: chance.random_range(1..5),
+        read_ahead_bytes: chance.random_range(1..4000),
         retry_for: PATIENCE,
     };
     ObjectLogs::with_writers(client.clone(), settings, StdRng::seed_from_u64(chance.random()))

@@ -18,7 +18,7 @@ use crate::WalError;
 /// First and longest wait between tries.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 /// Objects deleted at the same time.
-const DELETES: usize = 16;
+const DELETES: usize = 32;
 
 /// The objects of one log.
 #[derive(Clone, Debug)]
@@ -147,6 +147,16 @@ pub(super) async fn list(
     retry_for: Duration,
 ) -> Result<Vec<ObjectEntry>, WalError> {
     let listed = patiently("list", prefix, retry_for, || store.list(prefix)).await;
+    listed.map_err(|failure| failure.of("list", prefix))
+}
+
+/// The folders directly under a prefix.
+pub(super) async fn folders(
+    store: &dyn ObjectStore,
+    prefix: &str,
+    retry_for: Duration,
+) -> Result<Vec<String>, WalError> {
+    let listed = patiently("list", prefix, retry_for, || store.folders(prefix)).await;
     listed.map_err(|failure| failure.of("list", prefix))
 }
 

@@ -29,8 +29,8 @@ type Slots = BTreeMap<u64, u64>;
 #[derive(Debug)]
 pub(super) struct Chain {
     pub(super) start: Start,
-    /// Slots with records, in order, from `start` on.
-    pub(super) records: Vec<Slot>,
+    /// Slots with records and the sizes of their objects, in order, from `start` on.
+    pub(super) records: Vec<(Slot, u64)>,
     /// Positions of the records in the last of them.
     pub(super) last: Option<Span>,
     /// The first slot of the last term that is not filled: whoever fills it with a fence is next.
@@ -83,7 +83,7 @@ impl Listing {
         }
         let last = match walk.records.last() {
             None => None,
-            Some(slot) => match bucket.header(*slot).await? {
+            Some((slot, _)) => match bucket.header(*slot).await? {
                 None => return Ok(None),
                 Some(header) => Some(header.span()?),
             },
@@ -137,7 +137,7 @@ impl Listing {
                 if *size < HEADER_BYTES as u64 {
                     return Err(corrupt(shard, walk.free, "the object is cut short"));
                 }
-                walk.records.push(walk.free);
+                walk.records.push((walk.free, *size));
                 walk.free.sequence += 1;
             }
             let Some(successor) = successors.get(&walk.free) else { return Ok(walk) };
@@ -209,7 +209,7 @@ impl Listing {
 type Successors = BTreeMap<Slot, Term>;
 
 struct Walk {
-    records: Vec<Slot>,
+    records: Vec<(Slot, u64)>,
     /// Where the terms passed end.
     fences: BTreeMap<Term, u64>,
     free: Slot,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use redkite_runtime::Tasks;
 use redkite_types::{Epoch, Lsn, ShardId};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
@@ -33,8 +34,12 @@ pub(super) struct Inner {
     pub(super) work: Notify,
     /// Whether the writer has ended.
     pub(super) ended: watch::Sender<bool>,
-    /// Names of objects that nobody needs. Held by whoever truncates.
+    /// Held by whoever truncates.
+    pub(super) truncating: tokio::sync::Mutex<()>,
+    /// Names of objects that nobody needs. Held by whoever deletes them.
     pub(super) garbage: tokio::sync::Mutex<Vec<String>>,
+    /// Of all logs: they end by themselves.
+    pub(super) tasks: Tasks,
 }
 
 #[derive(Debug)]
@@ -76,7 +81,12 @@ impl Done {
 }
 
 impl Inner {
-    pub(super) fn new(bucket: Bucket, opened: Opened, settings: ObjectLogSettings) -> Arc<Self> {
+    pub(super) fn new(
+        bucket: Bucket,
+        opened: Opened,
+        settings: ObjectLogSettings,
+        tasks: Tasks,
+    ) -> Arc<Self> {
         let Opened { term, chain } = opened;
         let next = chain.next();
         let state = State {
@@ -96,7 +106,9 @@ impl Inner {
             state: Mutex::new(state),
             work: Notify::new(),
             ended: watch::Sender::new(false),
+            truncating: tokio::sync::Mutex::default(),
             garbage: tokio::sync::Mutex::new(chain.garbage),
+            tasks,
         })
     }
 
@@ -184,6 +196,10 @@ impl Log for ObjectLog {
 
     fn last_lsn(&self) -> Lsn {
         self.0.state.lock().durable
+    }
+
+    fn pieces_after(&self, lsn: Lsn) -> usize {
+        self.0.state.lock().objects.after(lsn)
     }
 
     async fn truncate(&self, through: Lsn) -> Result<(), WalError> {

@@ -57,7 +57,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use redkite_runtime::{Tasks, units};
 use redkite_storage::ObjectStore;
-use redkite_storage::layout::log::{LOGS, LogPath, log_of};
+use redkite_storage::layout::log::{LOGS, log_of, shard_of};
 use redkite_types::{Epoch, ShardId};
 use serde::{Deserialize, Serialize};
 
@@ -82,8 +82,11 @@ pub struct ObjectLogSettings {
     /// Objects on their way at the same time. More: throughput of small appends in spite of a slow store;
     /// fewer: less memory.
     pub puts_in_flight: usize,
-    /// Objects read ahead at the same time, when a log is read.
+    /// Objects read ahead at the same time, when a log is read: small ones take as long as the store answers.
     pub reads_in_flight: usize,
+    /// Bytes read ahead at the same time, when a log is read. More: large objects come faster; fewer: less
+    /// memory for each shard that is recovered.
+    pub read_ahead_bytes: usize,
     /// How long an operation on the store is tried again before it counts as failed. A log whose put
     /// has failed must be opened anew.
     #[serde(with = "units::seconds")]
@@ -96,7 +99,8 @@ impl Default for ObjectLogSettings {
             batch_bytes: 4 << 20,
             max_delay: Duration::from_millis(20),
             puts_in_flight: 8,
-            reads_in_flight: 16,
+            reads_in_flight: 64,
+            read_ahead_bytes: 16 << 20,
             retry_for: Duration::from_secs(60),
         }
     }
@@ -159,14 +163,10 @@ impl LogProvider for ObjectLogs {
         let bucket = self.bucket(shard);
         let opened = open::take_over(&bucket, epoch, || self.writers.lock().next_u64()).await?;
         tracing::debug!(%shard, %epoch, objects = opened.chain.records.len(), "shard log opened");
-        let inner = Inner::new(bucket, opened, self.settings.clone());
+        let inner = Inner::new(bucket, opened, self.settings.clone(), self.tasks.clone());
         *holder = Arc::downgrade(&inner);
         self.tasks.spawn("log-writer", |_| write::run(inner.clone()));
-        let sweeping = inner.clone();
-        self.tasks.spawn("log-sweep", |_| async move {
-            let mut garbage = sweeping.garbage.lock().await;
-            sweeping.sweep(&mut garbage).await;
-        });
+        inner.start_sweeping(Vec::new());
         Ok(Arc::new(ObjectLog(inner)))
     }
 
@@ -192,11 +192,9 @@ impl LogProvider for ObjectLogs {
     }
 
     async fn list(&self) -> Result<Vec<ShardId>, WalError> {
-        let entries = bucket::list(&*self.store, LOGS, self.settings.retry_for).await?;
-        let paths = entries.iter().filter_map(|entry| entry.path.parse::<LogPath>().ok());
-        let mut shards: Vec<_> = paths.map(|path| path.shard()).collect();
+        let folders = bucket::folders(&*self.store, LOGS, self.settings.retry_for).await?;
+        let mut shards: Vec<_> = folders.iter().filter_map(|folder| shard_of(folder)).collect();
         shards.sort_unstable();
-        shards.dedup();
         Ok(shards)
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use redkite_types::Lsn;
+use tokio::sync::Semaphore;
 
 use super::chain::newest_start;
 use super::format::{Slot, Span, entries};
 use super::handle::Inner;
+use super::objects::Kept;
 use crate::{Entry, Reader, WalError};
 
 /// Reads `from` … the last durable record.
@@ -39,17 +41,26 @@ fn objects(
     until: Lsn,
 ) -> impl futures::Stream<Item = Result<Entry, WalError>> {
     let ahead = log.settings.reads_in_flight.max(1);
+    let room = Arc::new(Semaphore::new(permits(log.settings.read_ahead_bytes as u64)));
     let reads = stream::iter(numbers).map({
         let log = log.clone();
         move |number| {
-            let log = log.clone();
-            async move { log.object(number, from).await }
+            let (log, room) = (log.clone(), room.clone());
+            async move {
+                let (most, wanted) = (log.settings.read_ahead_bytes as u64, log.size(number, from)?);
+                let wanted = u32::try_from(permits(wanted.min(most))).unwrap_or(u32::MAX);
+                // In the order of the objects, so that the next one to hand out never waits for later ones. Given
+                // back when its records are handed out.
+                let room = room.acquire_many_owned(wanted).await.expect("the semaphore is never closed");
+                let (slot, span, entries) = log.object(number, from).await?;
+                Ok((slot, span, entries, room))
+            }
         }
     });
     let mut expected = None;
     reads
         .buffered(ahead)
-        .and_then(move |(slot, span, entries)| {
+        .and_then(move |(slot, span, entries, _room)| {
             let in_order = expected.is_none_or(|expected| span.first == expected);
             let wanted = expected.replace(span.last.next());
             let result = match wanted {
@@ -64,6 +75,11 @@ fn objects(
         .map_ok(|entries| stream::iter(entries).map(Ok))
         .try_flatten()
         .try_filter(move |entry| futures::future::ready(entry.lsn >= from && entry.lsn <= until))
+}
+
+/// How much room bytes take.
+fn permits(bytes: u64) -> usize {
+    usize::try_from(bytes / 1024).map_or(Semaphore::MAX_PERMITS, |kib| (kib + 1).min(Semaphore::MAX_PERMITS))
 }
 
 impl Inner {
@@ -93,8 +109,8 @@ impl Inner {
 
     /// The positions of an object's records.
     pub(super) async fn span(&self, number: u64, wanted: Lsn) -> Result<Span, WalError> {
-        let (slot, known) = self.place(number, wanted)?;
-        if let Some(span) = known {
+        let Kept { slot, span, .. } = self.place(number, wanted)?;
+        if let Some(span) = span {
             return Ok(span);
         }
         let span = match self.bucket.header(slot).await? {
@@ -106,7 +122,7 @@ impl Inner {
     }
 
     async fn object(&self, number: u64, wanted: Lsn) -> Result<(Slot, Span, Vec<Entry>), WalError> {
-        let (slot, _) = self.place(number, wanted)?;
+        let slot = self.place(number, wanted)?.slot;
         let Some(bytes) = self.bucket.object(slot).await? else {
             return Err(match self.missing(slot, wanted).await {
                 WalError::Truncated { first, .. } if first <= wanted => self.lost(slot),
@@ -118,7 +134,11 @@ impl Inner {
         Ok((slot, span, entries))
     }
 
-    fn place(&self, number: u64, wanted: Lsn) -> Result<(Slot, Option<Span>), WalError> {
+    fn size(&self, number: u64, wanted: Lsn) -> Result<u64, WalError> {
+        Ok(self.place(number, wanted)?.size)
+    }
+
+    fn place(&self, number: u64, wanted: Lsn) -> Result<Kept, WalError> {
         let state = self.state.lock();
         state.objects.get(number).ok_or_else(|| self.truncated(wanted, state.objects.first()))
     }

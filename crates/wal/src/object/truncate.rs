@@ -1,5 +1,7 @@
 //! How are records forgotten so that nobody mistakes it for damage, or an old slot for a new one?
 
+use std::sync::Arc;
+
 use redkite_types::Lsn;
 
 use super::format::{Slot, Start};
@@ -9,8 +11,8 @@ use crate::WalError;
 impl Inner {
     /// Forgets the objects whose records are all at or before `through`. The new beginning is recorded
     /// first; then what lies before it is garbage, whenever it is deleted.
-    pub(super) async fn truncate(&self, through: Lsn) -> Result<(), WalError> {
-        let mut garbage = self.garbage.lock().await;
+    pub(super) async fn truncate(self: &Arc<Self>, through: Lsn) -> Result<(), WalError> {
+        let _turn = self.truncating.lock().await;
         let (number, start) = match self.find_cut(through).await {
             Ok(Some(cut)) => cut,
             // A former leader has truncated further.
@@ -23,9 +25,8 @@ impl Inner {
             let before = state.objects.first();
             (before, state.objects.forget(number, start.first))
         };
-        garbage.push(Start::name(self.shard(), before));
-        garbage.extend(gone.into_iter().map(|slot: Slot| slot.name(self.shard())));
-        self.sweep(&mut garbage).await;
+        let slots = gone.into_iter().map(|slot: Slot| slot.name(self.shard()));
+        self.start_sweeping(slots.chain([Start::name(self.shard(), before)]).collect());
         Ok(())
     }
 
@@ -50,15 +51,22 @@ impl Inner {
         }
         let span = self.span(number, through).await?;
         let place = self.state.lock().objects.get(number);
-        Ok(place.map(|(slot, _)| (number, Start { first: span.first, slot })))
+        Ok(place.map(|kept| (number, Start { first: span.first, slot: kept.slot })))
     }
 
-    /// Deletes what nobody needs. What cannot be deleted now is tried again after the next truncation.
-    pub(super) async fn sweep(&self, garbage: &mut Vec<String>) {
-        let (left, error) = self.bucket.delete(std::mem::take(garbage)).await;
-        if let Some(error) = error {
-            tracing::warn!(shard = %self.shard(), objects = left.len(), %error, "objects of a log not deleted yet");
-        }
-        *garbage = left;
+    /// Deletes what nobody needs, this too. Nobody waits for it; what cannot be deleted now is tried again the next
+    /// time.
+    pub(super) fn start_sweeping(self: &Arc<Self>, more: Vec<String>) {
+        let log = self.clone();
+        self.tasks.spawn("log-sweep", |_| async move {
+            let mut garbage = log.garbage.lock().await;
+            garbage.extend(more);
+            let (left, error) = log.bucket.delete(std::mem::take(&mut *garbage)).await;
+            if let Some(error) = error {
+                let objects = left.len();
+                tracing::warn!(shard = %log.shard(), objects, %error, "objects of a log not deleted yet");
+            }
+            *garbage = left;
+        });
     }
 }

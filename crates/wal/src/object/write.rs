@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -9,13 +10,15 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesOrdered;
 use redkite_runtime::blocking;
 use redkite_types::Lsn;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::bucket::Filled;
-use super::format::{Content, Payload, Slot, Span, records};
+use super::format::{Content, HEADER_BYTES, Payload, Slot, Span, records};
 use super::handle::{Done, Inner};
 use crate::WalError;
 
+/// A put that takes longer is worth a warning, and again each time.
+const SLOW: Duration = Duration::from_secs(5);
 /// Objects larger than this are put together off the threads that drive I/O.
 const LARGE: usize = 1 << 20;
 
@@ -24,8 +27,10 @@ pub(super) async fn run(log: Arc<Inner>) {
     let log = Ending(log);
     let mut writer =
         Writer { log: &log.0, sequence: 0, waiting: VecDeque::new(), puts: FuturesOrdered::new() };
+    let mut complaint = Instant::now();
     loop {
         let in_flight = writer.waiting.len();
+        complaint = complaint.max(writer.waiting.front().map_or(complaint, |oldest| oldest.began + SLOW));
         tokio::select! {
             biased;
             Some(outcome) = writer.puts.next(), if in_flight > 0 => {
@@ -37,6 +42,10 @@ pub(super) async fn run(log: Arc<Inner>) {
                 Some(batch) => writer.begin(batch),
                 None => return,
             },
+            () = sleep_until(complaint), if in_flight > 0 => {
+                writer.complain();
+                complaint = Instant::now() + SLOW;
+            }
         }
     }
 }
@@ -62,6 +71,7 @@ struct Writer<'a> {
 struct InFlight {
     slot: Slot,
     span: Span,
+    size: u64,
     done: Vec<Done>,
     began: Instant,
 }
@@ -128,7 +138,13 @@ impl Writer<'_> {
         self.sequence += 1;
         metrics::counter!("redkite_wal_written_bytes_total").increment(bytes as u64);
         metrics::counter!("redkite_wal_records_total").increment(payloads.len() as u64);
-        self.waiting.push_back(InFlight { slot, span, done, began: Instant::now() });
+        self.waiting.push_back(InFlight {
+            slot,
+            span,
+            size: (HEADER_BYTES + bytes) as u64,
+            done,
+            began: Instant::now(),
+        });
         let log = self.log.clone();
         self.puts.push_back(Box::pin(async move {
             let shard = log.shard();
@@ -158,11 +174,19 @@ impl Writer<'_> {
             let mut state = self.log.state.lock();
             state.durable = put.span.last;
             state.settled = put.slot.sequence + 1;
-            state.objects.push(put.slot, put.span);
+            state.objects.push(put.slot, put.size, put.span);
         }
         // The last step: who was answered may drop the log and open it anew.
         put.done.into_iter().for_each(|done| done.end(Ok(())));
         Ok(())
+    }
+
+    /// Everybody waits for the oldest put; whoever looks at the logs shall know for what.
+    fn complain(&self) {
+        let Some(oldest) = self.waiting.front() else { return };
+        let (shard, waiting) = (self.log.shard(), oldest.began.elapsed());
+        let object = oldest.slot.name(shard);
+        tracing::warn!(%shard, object, ?waiting, "appends wait for the object store");
     }
 
     /// Fails everything that is not durable: positions are dense, so none of it can be.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -59,6 +59,9 @@ pub(crate) struct Client {
     steps: AtomicU64,
     freeze_at: AtomicU64,
     broken: AtomicBool,
+    under_way: AtomicUsize,
+    /// Most requests under way at the same time.
+    pub(crate) most_at_once: AtomicUsize,
     tasks: Tasks,
 }
 
@@ -72,6 +75,8 @@ impl Bucket {
             steps: AtomicU64::new(0),
             freeze_at: AtomicU64::new(u64::MAX),
             broken: AtomicBool::new(false),
+            under_way: AtomicUsize::new(0),
+            most_at_once: AtomicUsize::new(0),
             tasks: Tasks::new("test"),
         })
     }
@@ -142,6 +147,14 @@ impl Client {
     }
 
     async fn call<T>(&self, path: &str, work: impl FnOnce(&Bucket) -> Result<T>) -> Result<T> {
+        let now = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most_at_once.fetch_max(now, Ordering::SeqCst);
+        let answer = self.answer(path, work).await;
+        self.under_way.fetch_sub(1, Ordering::SeqCst);
+        answer
+    }
+
+    async fn answer<T>(&self, path: &str, work: impl FnOnce(&Bucket) -> Result<T>) -> Result<T> {
         self.travel().await;
         self.step().await;
         if self.broken.load(Ordering::SeqCst) || self.draw(self.faults.fail) {
