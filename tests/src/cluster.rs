@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use redkite_test_bucket::TestBucket;
 use rustix::process::Signal;
-use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::process::Process;
@@ -251,7 +250,7 @@ impl Etcd {
         let (port, peer) = (free_port()?, free_port()?);
         let child = Self::spawn(directory, port, peer)?;
         let etcd = Self { child, directory: directory.to_owned(), port, peer };
-        etcd.listens().await?;
+        etcd.answers().await?;
         Ok(etcd)
     }
 
@@ -272,13 +271,17 @@ impl Etcd {
         command.spawn().context("etcd not started: is it installed?")
     }
 
-    async fn listens(&self) -> anyhow::Result<()> {
+    /// An etcd that is killed the first time before it answers may never come back: on its disk it has no member.
+    async fn answers(&self) -> anyhow::Result<()> {
         let end = Instant::now() + PATIENCE;
-        while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-            ensure!(Instant::now() < end, "etcd does not listen");
+        loop {
+            let report = server::page(([127, 0, 0, 1], self.port).into(), "/health").await;
+            match report {
+                Ok((true, _)) => return Ok(()),
+                _ => ensure!(Instant::now() < end, "etcd does not answer: {report:?}"),
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Ok(())
     }
 
     /// Ends it as a crash does.
@@ -295,7 +298,7 @@ impl Etcd {
     /// If it does not come back.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.child = Self::spawn(&self.directory, self.port, self.peer)?;
-        self.listens().await
+        self.answers().await
     }
 
     /// kill -9, and a new process on the same data after a pause.

@@ -170,8 +170,13 @@ impl Server {
 /// # Errors
 /// If it does not answer, or not as it should.
 pub async fn health(pages: SocketAddr) -> anyhow::Result<(bool, serde_json::Value)> {
-    let mut stream = TcpStream::connect(pages).await?;
-    stream.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
+    page(pages, "/healthz").await
+}
+
+/// Whether a page says that all is well, and the JSON on it.
+pub(crate) async fn page(server: SocketAddr, path: &str) -> anyhow::Result<(bool, serde_json::Value)> {
+    let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
