@@ -332,13 +332,16 @@ async fn what_is_missing_is_waited_for() {
         let directory = tempfile::tempdir()?;
         let mut cluster = Cluster::start(directory.path(), Shape::NONE, Options::busy()).await?;
         cluster.etcd.kill().await?;
-        for role in ["proxy", "datanode", "mixcoord", "querynode", "streamingnode"] {
+        for role in ["proxy", "datanode", "querynode", "streamingnode"] {
             cluster.add_unready(role).await?;
         }
         for member in &cluster.members {
             says(member.process.address("metrics"), "waiting for etcd at 127.0.0.1").await?;
         }
         cluster.etcd.restart().await?;
+        let proxy = cluster.members[0].process.address("metrics");
+        says(proxy, "waiting for the first root coordinator of this cluster").await?;
+        cluster.add_unready("mixcoord").await?;
         cluster.healthy().await?;
         let proxy = cluster.members[0].process.address_of("proxy").await?;
         let mut client = workload::connect(proxy).await?;

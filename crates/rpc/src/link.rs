@@ -10,10 +10,11 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use redkite_runtime::Tasks;
 use redkite_service::Result as Answer;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::RpcSettings;
-use crate::call::{Method, Reply, Request};
+use crate::call::{Effect, Method, Reply, Request};
 use crate::connection::Connection;
 use crate::failure::Failure;
 
@@ -51,6 +52,22 @@ impl Link {
 
     /// Calls and waits for the answer, as long as the method may take.
     pub(crate) async fn call<Q: Request, A: Reply>(
+        &self,
+        method: &Method,
+        request: &Arc<Q>,
+    ) -> Result<Answer<A>, Failure> {
+        let began = Instant::now();
+        let answer = self.answer(method, request).await;
+        if method.effect != Effect::Wait {
+            metrics::histogram!("redkite_rpc_seconds", "method" => method.path).record(began.elapsed());
+            if answer.is_err() {
+                metrics::counter!("redkite_rpc_failures_total", "method" => method.path).increment(1);
+            }
+        }
+        answer
+    }
+
+    async fn answer<Q: Request, A: Reply>(
         &self,
         method: &Method,
         request: &Arc<Q>,

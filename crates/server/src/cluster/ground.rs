@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use redkite_catalog::MetadataView;
+use redkite_catalog::{DEFAULT_DATABASE_ID, MetadataView};
 use redkite_cluster::IdAllocator;
 use redkite_cluster::kv::etcd::EtcdKv;
 use redkite_cluster::kv::{Compare, Kv, KvError, Txn};
@@ -39,6 +39,8 @@ pub(super) struct Ground {
     /// The bucket, for roles that need it.
     pub(super) store: Option<Bucket>,
     pub(super) tasks: Tasks,
+    /// How the processes call each other.
+    pub(super) rpc: RpcSettings,
 }
 
 /// The bucket and the directory of its copies.
@@ -66,16 +68,20 @@ impl Ground {
         let sessions =
             wait_for(&what, status, KvError::retryable, || SessionsView::start(kv.clone(), tasks)).await?;
         let node = wait_for(&what, status, KvError::retryable, || next_node(&*kv)).await?;
+        if job.roles.contains(&Role::Proxy) {
+            begun(&view, status).await;
+        }
         info!(node = node.0, "joined the cluster");
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let hybrid = Arc::new(HybridClock::new(clock.clone()));
         let ids = Arc::new(IdAllocator::new(kv.clone(), "global", clock.clone()));
-        Ok(Self { node, kv, view, sessions, ids, clock, hybrid, store, tasks: tasks.clone() })
+        let (tasks, rpc) = (tasks.clone(), settings.common.rpc.clone());
+        Ok(Self { node, kv, view, sessions, ids, clock, hybrid, store, tasks, rpc })
     }
 
     /// Looks whether the processes of some roles live, and ends the leases of dead ones.
     pub(super) fn watch_over(&self, roles: &'static [&'static str], tasks: &Tasks) {
-        Watchdog::start(self.sessions.clone(), roles, self.kv.clone(), RpcSettings::default(), tasks);
+        Watchdog::start(self.sessions.clone(), roles, self.kv.clone(), self.rpc.clone(), tasks);
     }
 
     /// The bucket.
@@ -126,6 +132,19 @@ where
             said = Some(Instant::now());
         }
         backoff.wait().await;
+    }
+}
+
+/// Waits for the first root coordinator of a new cluster to make the default database, without which a proxy would
+/// refuse every client.
+async fn begun(view: &MetadataView, status: &Status) {
+    const MISSING: &str = "waiting for the first root coordinator of this cluster";
+    let mut changes = view.changes();
+    while !view.read(|metadata| metadata.databases.contains_key(&DEFAULT_DATABASE_ID)) {
+        status.waits_for(MISSING.to_owned());
+        if tokio::time::timeout(REMINDER, changes.any()).await.is_err() {
+            warn!("{MISSING}");
+        }
     }
 }
 

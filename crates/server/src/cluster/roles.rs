@@ -12,7 +12,7 @@ use redkite_coordinator::{
 use redkite_data_node::{DataNode, DataNodeSettings};
 use redkite_proxy::{Proxy, ProxyParts};
 use redkite_query_node::{QueryNode, QueryNodeSettings};
-use redkite_rpc::{Peers, PeersParts, RpcSettings, Services};
+use redkite_rpc::{Peers, PeersParts, Services};
 use redkite_runtime::{CpuPool, Tasks};
 use redkite_service::{DataCoord, QueryCoord, RootCoord};
 use redkite_streaming_node::StreamingNode;
@@ -82,7 +82,7 @@ impl Roles {
             metadata: ground.view.clone(),
             kv: ground.kv.clone(),
             tasks: ground.tasks.child("peers"),
-            settings: RpcSettings::default(),
+            settings: ground.rpc.clone(),
         }));
         let listening = internal.local_addr()?;
         let address = door.advertised(listening.port());
@@ -143,9 +143,10 @@ impl Roles {
             data: self.seats.data.clone().map(|seat| seat as _),
             query: self.seats.query.clone().map(|seat| seat as _),
         };
-        self.ground.tasks.spawn("internal", |stopping| {
-            redkite_rpc::serve(listener, services, RpcSettings::default(), stopping)
-        });
+        let settings = self.ground.rpc.clone();
+        self.ground
+            .tasks
+            .spawn("internal", |stopping| redkite_rpc::serve(listener, services, settings, stopping));
         if let Some(streaming) = &self.streaming {
             streaming.start();
         }

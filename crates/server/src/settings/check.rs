@@ -12,12 +12,15 @@ pub(super) type Flaw = (&'static str, &'static str);
 /// The first value that cannot be used.
 pub(super) fn flaw(settings: &Settings) -> Option<Flaw> {
     let (grpc, segment, gc) = (&settings.proxy.grpc, &settings.data_coord.segment, &settings.data_coord.gc);
+    let rpc = &settings.common.rpc;
     let positive = [
         ("proxy.grpc.serverMaxRecvSize", grpc.server_max_recv_size.0),
         ("proxy.grpc.serverMaxSendSize", grpc.server_max_send_size.0),
         ("dataCoord.segment.maxSize", segment.max_size.0),
         ("streamingNode.logFileSize", settings.streaming_node.log_file_size.0),
         ("streamingNode.maxGrowingSize", settings.streaming_node.max_growing_size.0),
+        ("common.rpc.maxMessage", rpc.max_message.0),
+        ("common.rpc.connections", rpc.connections as u64),
     ];
     if let Some((key, _)) = positive.into_iter().find(|(_, size)| *size == 0) {
         return Some((key, "must be larger than 0"));
@@ -25,8 +28,16 @@ pub(super) fn flaw(settings: &Settings) -> Option<Flaw> {
     if !(segment.seal_proportion > 0.0 && segment.seal_proportion <= 1.0) {
         return Some(("dataCoord.segment.sealProportion", "must be larger than 0 and at most 1"));
     }
-    let waits =
-        [("dataCoord.segment.maxIdleTime", segment.max_idle_time), ("dataCoord.gc.interval", gc.interval)];
+    let waits = [
+        ("dataCoord.segment.maxIdleTime", segment.max_idle_time),
+        ("dataCoord.gc.interval", gc.interval),
+        ("common.rpc.connectTimeout", rpc.connect_timeout),
+        ("common.rpc.readTimeout", rpc.read_timeout),
+        ("common.rpc.writeTimeout", rpc.write_timeout),
+        ("common.rpc.commandTimeout", rpc.command_timeout),
+        ("common.rpc.pingInterval", rpc.ping_interval),
+        ("common.rpc.pingTimeout", rpc.ping_timeout),
+    ];
     if let Some((key, _)) = waits.into_iter().find(|(_, time)| time.is_zero()) {
         return Some((key, "must be larger than 0"));
     }

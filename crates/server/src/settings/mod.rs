@@ -11,6 +11,7 @@ mod sources;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use redkite_rpc::RpcSettings;
 use redkite_runtime::units::{Bytes, mebibytes, millis, seconds};
 use redkite_storage::bucket::BucketSettings;
 use redkite_wal::ObjectLogSettings;
@@ -153,6 +154,8 @@ pub(crate) struct Common {
     pub graceful_stop_timeout: Duration,
     /// How long a silent process counts as alive.
     pub session: Session,
+    /// Calls between processes.
+    pub rpc: RpcSettings,
 }
 
 impl Default for Common {
@@ -161,6 +164,7 @@ impl Default for Common {
             graceful_time: Duration::from_secs(5),
             graceful_stop_timeout: Duration::from_secs(1800),
             session: Session::default(),
+            rpc: RpcSettings::default(),
         }
     }
 }
