@@ -2,8 +2,7 @@
 """Does anything of a cluster grow for ever? Inserts, deletes, flushes and compactions for half an hour over a collection
 that always has as many rows, while memory, objects and the metastore are measured.
 
-    scripts/cluster start --set dataCoord.gc.interval=10s --set dataCoord.gc.dropTolerance=30s \\
-        --set dataCoord.gc.missingTolerance=60s --set dataCoord.segment.maxSize=16MiB
+    scripts/cluster start --querynode 2 --set dataCoord.segment.maxSize=16MiB
     bench/soak.py --cluster redkite-cluster [--minutes 30]
 
 One client moves a window over the keys: each round inserts a batch at its end and deletes one at its beginning, by
@@ -30,6 +29,7 @@ DIMENSION = 64
 WINDOW = 40_000  # rows that are there at any time
 BATCH = 500
 FLUSH_EVERY = 8  # rounds
+PAUSE = 0.25  # s between rounds
 GROWTH = 1.2
 
 
@@ -91,6 +91,7 @@ class Load:
             nearest = client.search(LASTING, [vectors[-1]], limit=1)[0][0]["id"]
             assert nearest == end - 1, f"row {end - 1} is acknowledged, and a strong search finds {nearest}"
             self.rounds += 1
+            time.sleep(PAUSE)
             if self.rounds % FLUSH_EVERY == 0:
                 client.flush(LASTING)
 
