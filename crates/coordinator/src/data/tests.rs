@@ -216,6 +216,31 @@ async fn young_files_without_record_are_left_alone() {
     assert!(store.list("").await.unwrap().is_empty());
 }
 
+/// Delta files that every segment has applied must not wait as long as files that may yet be recorded.
+#[tokio::test]
+async fn files_that_records_gave_up_go_soon() {
+    let world = World::start().await;
+    let store = store(&world).await;
+    world.put(&COLLECTION, &collection(1, &[0])).await;
+    world.put(&shard(0), &ShardCheckpoint { lsn: redkite_types::Lsn(10), ..checkpoint(0) }).await;
+    let (applied, coming) = ("deltas/100-0/1-10-7.rkd", "deltas/100-0/11-12-8.rkd");
+    let fold = "segments/100/1/deletes-9.rkd";
+    let names = [applied, coming, fold];
+    assert!(names.iter().all(|name| name.parse::<redkite_storage::layout::ObjectPath>().is_ok()));
+    for name in names {
+        store.put(name, vec![1].into()).await.unwrap();
+    }
+    let modified = store.list("").await.unwrap()[0].modified_millis;
+    let gc = GarbageSettings { drop_tolerance: Duration::from_secs(10), ..GarbageSettings::default() };
+    let collector = Collector::new(&world.environment(), store.clone(), &gc);
+    for (seconds, left) in [(100, 3), (109, 3), (111, 1), (200, 1)] {
+        world.clock.set(modified + seconds * 1000);
+        collector.collect(&mut None).await.unwrap();
+        assert_eq!(store.list("").await.unwrap().len(), left, "after {seconds} s");
+    }
+    assert_eq!(store.list("").await.unwrap()[0].path, coming, "a flush may be about to record it");
+}
+
 /// The whole life of a collection, with a coordinator that dies after every so many writes.
 #[tokio::test]
 async fn a_crash_between_any_two_writes_changes_nothing_in_the_end() {

@@ -1,11 +1,14 @@
 //! Removes files and records that nobody is going to ask for again.
 //!
 //! Files first, records after them: a crash in between leaves a record whose files are gone already,
-//! and the next pass removes it. What was written but never recorded is found by listing all objects.
+//! and the next pass removes it. What was written but never recorded, and single files that records no longer
+//! name, are found by listing all objects.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redkite_catalog::{DroppedRecord, Metadata, SegmentRecord};
 use redkite_runtime::Stopping;
 use redkite_storage::layout::{self, ObjectPath};
@@ -39,6 +42,12 @@ pub(crate) enum GarbageError {
     Storage(#[from] redkite_storage::Error),
 }
 
+/// An object that nothing accounts for.
+struct Garbage {
+    /// Nobody can record it any more.
+    given_up: bool,
+}
+
 /// What collects.
 pub(crate) struct Collector {
     environment: Environment,
@@ -46,6 +55,8 @@ pub(crate) struct Collector {
     settings: GarbageSettings,
     /// By the clock of the files, in milliseconds.
     started: u64,
+    /// Objects that were given up, and when that was first seen: readers may still have them in mind.
+    given_up: Mutex<HashMap<String, u64>>,
 }
 
 impl Collector {
@@ -55,7 +66,13 @@ impl Collector {
         settings: &GarbageSettings,
     ) -> Self {
         let started = environment.clock.wall_millis();
-        Self { environment: environment.clone(), store, settings: settings.clone(), started }
+        Self {
+            environment: environment.clone(),
+            store,
+            settings: settings.clone(),
+            started,
+            given_up: Mutex::default(),
+        }
     }
 
     async fn run(self, stopping: Stopping) {
@@ -166,15 +183,24 @@ impl Collector {
         Ok(())
     }
 
-    /// Removes objects that no record and no task accounts for. Young ones may be about to be recorded.
+    /// Removes objects that no record and no task accounts for. Young ones may be about to be recorded, unless it is
+    /// known that nobody can.
     async fn sweep(&self, first: bool) -> Result<(), GarbageError> {
         let now = self.environment.clock.wall_millis();
         let old = now.saturating_sub(millis(self.settings.missing_tolerance));
         let old = if first && self.settings.sole_writer { self.before_start() } else { old };
+        let given_up_before = now.saturating_sub(millis(self.settings.drop_tolerance));
+        let seen = std::mem::take(&mut *self.given_up.lock());
         let mut removed = 0_u64;
         for room in ROOMS {
             for entry in self.store.list(room).await? {
-                if self.is_garbage(&entry, old) && self.is_unchanged(&entry).await? {
+                let Some(garbage) = self.garbage(&entry) else { continue };
+                let since = seen.get(&entry.path).copied().unwrap_or(now);
+                let due = entry.modified_millis < old || garbage.given_up && since <= given_up_before;
+                if garbage.given_up && !due {
+                    self.given_up.lock().insert(entry.path.clone(), since);
+                }
+                if due && self.is_unchanged(&entry).await? {
                     self.store.delete(&entry.path).await?;
                     debug!(path = entry.path, "object without record removed");
                     removed += 1;
@@ -188,12 +214,13 @@ impl Collector {
         Ok(())
     }
 
-    fn is_garbage(&self, entry: &ObjectEntry, old: u64) -> bool {
-        let Ok(object) = entry.path.parse::<ObjectPath>() else {
-            return false;
-        };
-        entry.modified_millis < old
-            && !self.environment.view.read(|metadata| garbage::is_referenced(metadata, &entry.path, &object))
+    /// `None` if a record or a task accounts for the object, or if it is none of ours.
+    fn garbage(&self, entry: &ObjectEntry) -> Option<Garbage> {
+        let object = entry.path.parse::<ObjectPath>().ok()?;
+        self.environment.view.read(|metadata| {
+            let referenced = garbage::is_referenced(metadata, &entry.path, &object);
+            (!referenced).then(|| Garbage { given_up: garbage::is_given_up(metadata, &object) })
+        })
     }
 
     /// Whether the object is still the one that was listed: a flush that is repeated after a crash

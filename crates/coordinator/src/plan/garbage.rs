@@ -80,6 +80,20 @@ pub(crate) fn is_referenced(metadata: &Metadata, path: &str, object: &ObjectPath
     }
 }
 
+/// Whether nobody can record an object any more that is not referenced: it was recorded once and has been given
+/// up, or whoever made it failed. Of data files it is not known: a flush may be about to record them.
+pub(crate) fn is_given_up(metadata: &Metadata, object: &ObjectPath) -> bool {
+    match object {
+        ObjectPath::SegmentData { .. } => false,
+        // Made by tasks, which are referenced until their results are recorded.
+        ObjectPath::SegmentDeletes { .. } | ObjectPath::Index { .. } => true,
+        // Made by flushes, of the log after the checkpoint.
+        ObjectPath::Delta { shard, through, .. } => {
+            metadata.checkpoints.get(shard).is_some_and(|checkpoint| *through <= checkpoint.lsn)
+        }
+    }
+}
+
 fn is_target(metadata: &Metadata, segment: SegmentId) -> bool {
     metadata
         .tasks
