@@ -6,7 +6,7 @@ use std::process::Command;
 /// The crates, lowest layer first; crates of one layer do not depend on each other.
 const LAYERS: &[&[&str]] = &[
     &["types"],
-    &["proto", "runtime"],
+    &["proto", "runtime", "balance"],
     &["cluster"],
     &["catalog"],
     &["storage"],
