@@ -229,12 +229,28 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub async fn load_replicas(&mut self, collection: &str, replicas: i32) -> CallResult<()> {
+        self.begin_load(collection, replicas).await?;
+        self.loaded(collection).await
+    }
+
+    /// Asks for so many replicas of a collection to be loaded.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn begin_load(&mut self, collection: &str, replicas: i32) -> CallResult<()> {
         let request = LoadCollectionRequest {
             collection_name: collection.into(),
             replica_number: replicas,
             ..LoadCollectionRequest::default()
         };
-        check(Some(&self.rpc.load_collection(request).await?.into_inner()))?;
+        check(Some(&self.rpc.load_collection(request).await?.into_inner()))
+    }
+
+    /// Waits until a collection is loaded.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn loaded(&mut self, collection: &str) -> CallResult<()> {
         loop {
             let request = GetLoadingProgressRequest {
                 collection_name: collection.into(),

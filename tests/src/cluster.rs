@@ -1,14 +1,18 @@
 //! A cluster of separate processes on a real etcd and a bucket over real S3: its members come, die, hang and go.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use redkite_test_bucket::TestBucket;
 use rustix::process::Signal;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
+use tokio::task::JoinSet;
 
+pub use crate::etcd::Etcd;
+use crate::metastore::{Active, COORDINATORS, Metastore};
+use crate::network::Room;
 use crate::process::Process;
 use crate::server::{self, Options, binary};
 
@@ -20,6 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Shape {
     /// Processes with the three coordinators.
     pub mixcoord: usize,
+    /// Processes of each coordinator alone.
+    pub apart: usize,
     /// Proxies.
     pub proxy: usize,
     /// Streaming nodes.
@@ -32,15 +38,21 @@ pub struct Shape {
 
 impl Shape {
     /// Only etcd and the bucket.
-    pub const NONE: Self = Self { mixcoord: 0, proxy: 0, streamingnode: 0, querynode: 0, datanode: 0 };
+    pub const NONE: Self =
+        Self { mixcoord: 0, apart: 0, proxy: 0, streamingnode: 0, querynode: 0, datanode: 0 };
     /// One of each.
-    pub const SMALL: Self = Self { mixcoord: 1, proxy: 1, streamingnode: 1, querynode: 1, datanode: 1 };
+    pub const SMALL: Self =
+        Self { mixcoord: 1, apart: 0, proxy: 1, streamingnode: 1, querynode: 1, datanode: 1 };
     /// Two proxies, two streaming nodes, three query nodes, two data nodes.
-    pub const WIDE: Self = Self { mixcoord: 1, proxy: 2, streamingnode: 2, querynode: 3, datanode: 2 };
+    pub const WIDE: Self =
+        Self { mixcoord: 1, apart: 0, proxy: 2, streamingnode: 2, querynode: 3, datanode: 2 };
 
     fn roles(&self) -> impl Iterator<Item = (&'static str, usize)> {
         [
             ("mixcoord", self.mixcoord),
+            ("rootcoord", self.apart),
+            ("datacoord", self.apart),
+            ("querycoord", self.apart),
             ("streamingnode", self.streamingnode),
             ("querynode", self.querynode),
             ("datanode", self.datanode),
@@ -57,6 +69,18 @@ pub struct Member {
     pub role: &'static str,
     /// The process.
     pub process: Process,
+}
+
+impl Member {
+    /// The id under which others know it, once it has joined.
+    #[must_use]
+    pub fn node(&self) -> Option<i64> {
+        let entries = self.process.entries();
+        entries.iter().find_map(|entry| match entry["fields"]["message"] == "joined the cluster" {
+            true => entry["fields"]["node"].as_i64(),
+            false => None,
+        })
+    }
 }
 
 /// A running cluster; killed when dropped.
@@ -80,6 +104,19 @@ impl Cluster {
     /// If something does not start.
     pub async fn start(directory: &Path, shape: Shape, options: Options) -> anyhow::Result<Self> {
         let etcd = Etcd::start(&directory.join("etcd")).await?;
+        Self::start_on(etcd, directory, shape, options).await
+    }
+
+    /// Starts everything else on an etcd, and waits until it is healthy.
+    ///
+    /// # Errors
+    /// If something does not start.
+    pub async fn start_on(
+        etcd: Etcd,
+        directory: &Path,
+        shape: Shape,
+        options: Options,
+    ) -> anyhow::Result<Self> {
         let bucket = TestBucket::start(redkite_test_bucket::Options::default()).await.context("bucket")?;
         let mut cluster =
             Self { directory: directory.to_owned(), options, members: Vec::new(), etcd, bucket, started: 0 };
@@ -110,26 +147,66 @@ impl Cluster {
         Ok(self.members.last().expect("just added"))
     }
 
+    /// Starts one more in a network of its own.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn add_inside(
+        &mut self,
+        room: &Room,
+        role: &'static str,
+        own: &[&str],
+    ) -> anyhow::Result<&Member> {
+        let (name, command) = self.command(role, own, &room.entrance());
+        self.members.push(Member { role, process: Process::start(&name, command, services(role)).await? });
+        Ok(self.members.last().expect("just added"))
+    }
+
+    /// Starts one more that is made to fail.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn add_doomed(&mut self, role: &'static str, failpoints: &str) -> anyhow::Result<&Member> {
+        let (name, mut command) = self.command(role, &[], &[]);
+        command.env("FAILPOINTS", failpoints);
+        self.members.push(Member { role, process: Process::start(&name, command, services(role)).await? });
+        Ok(self.members.last().expect("just added"))
+    }
+
+    /// Starts so many more at the same time.
+    ///
+    /// # Errors
+    /// If one does not start.
+    pub async fn add_together(&mut self, role: &'static str, count: usize) -> anyhow::Result<()> {
+        let mut starting = JoinSet::new();
+        for _ in 0..count {
+            let (name, command) = self.command(role, &[], &[]);
+            starting.spawn(async move { Process::start(&name, command, services(role)).await });
+        }
+        while let Some(started) = starting.join_next().await {
+            self.members.push(Member { role, process: started?? });
+        }
+        Ok(())
+    }
+
     /// Starts one more, and waits only until its pages can be asked.
     ///
     /// # Errors
     /// If it does not start.
     pub async fn add_unready(&mut self, role: &'static str) -> anyhow::Result<()> {
-        let (name, command) = self.command(role, &[]);
+        let (name, command) = self.command(role, &[], &[]);
         let process = Process::start(&name, command, &["metrics"]).await?;
         self.members.push(Member { role, process });
         Ok(())
     }
 
     async fn make(&mut self, role: &'static str, own: &[&str]) -> anyhow::Result<Member> {
-        let (name, command) = self.command(role, own);
-        let services: &[&str] =
-            if role == "proxy" { &["internal", "metrics", "proxy"] } else { &["internal", "metrics"] };
-        let process = Process::start(&name, command, services).await?;
-        Ok(Member { role, process })
+        let (name, command) = self.command(role, own, &[]);
+        Ok(Member { role, process: Process::start(&name, command, services(role)).await? })
     }
 
-    fn command(&mut self, role: &'static str, own: &[&str]) -> (String, Command) {
+    /// `entrance` is put before the command line.
+    fn command(&mut self, role: &'static str, own: &[&str], entrance: &[String]) -> (String, Command) {
         self.started += 1;
         let name = format!("{role}-{}", self.started);
         let section = match role {
@@ -148,12 +225,15 @@ impl Cluster {
             "proxy.internalPort=0".to_owned(),
             "metrics.port=0".to_owned(),
             "log.format=json".to_owned(),
-            format!("etcd.endpoints=127.0.0.1:{}", self.etcd.port),
+            format!("etcd.endpoints={}", self.etcd.endpoints()),
             format!("minio.address={}", self.bucket.address()),
             format!("localStorage.path={}", self.directory.join(&name).display()),
         ];
-        let mut command = Command::new(binary());
+        let program = binary();
+        let mut words = entrance.iter().map(AsRef::as_ref).chain([program.as_os_str()]);
+        let mut command = Command::new(words.next().expect("the binary at least"));
         command
+            .args(words)
             .args(["run", role])
             .args(settings.iter().chain(&self.options.settings).flat_map(|setting| ["--set", setting]))
             .args(own.iter().flat_map(|setting| ["--set", setting]))
@@ -186,6 +266,36 @@ impl Cluster {
     pub fn proxies(&self) -> Vec<SocketAddr> {
         let proxies = self.members.iter().filter(|member| member.role == "proxy");
         proxies.map(|proxy| proxy.process.address("proxy")).collect()
+    }
+
+    /// A look at what etcd says.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn metastore(&self) -> anyhow::Result<Metastore> {
+        Metastore::connect(self.etcd.address(0)).await
+    }
+
+    /// The member with an id.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn position(&self, node: i64) -> anyhow::Result<usize> {
+        let found = self.members.iter().position(|member| member.node() == Some(node));
+        found.with_context(|| format!("no member is node {node}"))
+    }
+
+    /// Waits until each coordinator is active somewhere; where.
+    ///
+    /// # Errors
+    /// If one is not in time.
+    pub async fn active(&self) -> anyhow::Result<Vec<(&'static str, Active)>> {
+        let metastore = self.metastore().await?;
+        let mut found = Vec::new();
+        for role in COORDINATORS {
+            found.push((role, metastore.active_after(role, 0).await?));
+        }
+        Ok(found)
     }
 
     /// Positions of the members with a role.
@@ -232,86 +342,7 @@ impl Cluster {
     }
 }
 
-/// A real etcd of one member; killed when dropped.
-#[derive(Debug)]
-pub struct Etcd {
-    child: Child,
-    directory: PathBuf,
-    port: u16,
-    peer: u16,
-}
-
-impl Etcd {
-    /// Starts one with its data in a directory.
-    ///
-    /// # Errors
-    /// If it does not start.
-    pub async fn start(directory: &Path) -> anyhow::Result<Self> {
-        let (port, peer) = (free_port()?, free_port()?);
-        let child = Self::spawn(directory, port, peer)?;
-        let etcd = Self { child, directory: directory.to_owned(), port, peer };
-        etcd.answers().await?;
-        Ok(etcd)
-    }
-
-    fn spawn(directory: &Path, port: u16, peer: u16) -> anyhow::Result<Child> {
-        let (client, peer) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{peer}"));
-        let program = std::env::var_os("ETCD_BIN").unwrap_or_else(|| "etcd".into());
-        let mut command = Command::new(program);
-        command
-            .arg("--data-dir")
-            .arg(directory)
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
-            .stdin(std::process::Stdio::null())
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
-            .kill_on_drop(true);
-        command.spawn().context("etcd not started: is it installed?")
-    }
-
-    /// An etcd that is killed the first time before it answers may never come back: on its disk it has no member.
-    async fn answers(&self) -> anyhow::Result<()> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let report = server::page(([127, 0, 0, 1], self.port).into(), "/health").await;
-            match report {
-                Ok((true, _)) => return Ok(()),
-                _ => ensure!(Instant::now() < end, "etcd does not answer: {report:?}"),
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    /// Ends it as a crash does.
-    ///
-    /// # Errors
-    /// If the system refuses.
-    pub async fn kill(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await.context("kill etcd")
-    }
-
-    /// A new process on the same data.
-    ///
-    /// # Errors
-    /// If it does not come back.
-    pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.child = Self::spawn(&self.directory, self.port, self.peer)?;
-        self.answers().await
-    }
-
-    /// kill -9, and a new process on the same data after a pause.
-    ///
-    /// # Errors
-    /// If it does not come back.
-    pub async fn crash(&mut self, pause: Duration) -> anyhow::Result<()> {
-        self.kill().await?;
-        tokio::time::sleep(pause).await;
-        self.restart().await
-    }
-}
-
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// What is waited for when a process starts.
+fn services(role: &str) -> &'static [&'static str] {
+    if role == "proxy" { &["internal", "metrics", "proxy"] } else { &["internal", "metrics"] }
 }

@@ -86,6 +86,41 @@ impl Process {
         self.said.all()
     }
 
+    /// Everything it has logged so far that is JSON.
+    #[must_use]
+    pub fn entries(&self) -> Vec<serde_json::Value> {
+        let lines = self.said.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    /// Waits until it has logged something; the entry.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub async fn says(
+        &self,
+        what: &str,
+        right: impl Fn(&serde_json::Value) -> bool,
+    ) -> anyhow::Result<serde_json::Value> {
+        let found = async {
+            loop {
+                if let Some(entry) = self.entries().into_iter().find(|entry| right(entry)) {
+                    return entry;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(START_PATIENCE, found).await.with_context(|| format!("it never said {what}"))
+    }
+
+    /// Whether it has not ended.
+    ///
+    /// # Errors
+    /// If the system does not tell.
+    pub fn is_alive(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
     /// Ends the process at once, as a crash does.
     ///
     /// # Errors
