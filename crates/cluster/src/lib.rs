@@ -19,5 +19,5 @@ pub use election::{Candidate, Leadership, LeadershipError};
 pub use failpoint::FAILPOINTS;
 pub use ids::IdAllocator;
 pub use kv::{Kv, KvError};
-pub use session::{Session, SessionInfo, SessionSettings};
+pub use session::{Held, Session, SessionInfo, SessionSettings};
 pub use sessions::{Peer, Sessions, SessionsView};

@@ -15,7 +15,7 @@ use redkite_types::{NodeId, Revision};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::kv::{Compare, Event, Kv, KvError, LeaseId, Txn};
 
@@ -97,6 +97,7 @@ const KEEP_ALIVES: u32 = 3;
 pub struct Session {
     shared: Arc<Shared>,
     lease: watch::Receiver<Option<LeaseId>>,
+    held: watch::Receiver<Option<Held>>,
     /// Dropped with the session or when it ends, which ends the task.
     alive: Mutex<Option<oneshot::Sender<()>>>,
 }
@@ -107,6 +108,7 @@ struct Shared {
     info: Mutex<SessionInfo>,
     key: String,
     lease: watch::Sender<Option<LeaseId>>,
+    held: watch::Sender<Option<Held>>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -128,9 +130,11 @@ impl Session {
         tasks: &Tasks,
     ) -> Result<Self, KvError> {
         let key = info.key();
-        let (sender, lease) = watch::channel(None);
+        let (lease_sender, lease) = watch::channel(None);
+        let (held_sender, held) = watch::channel(None);
         let ttl = Duration::from_secs(settings.ttl.max(1));
-        let shared = Arc::new(Shared { kv, ttl, info: Mutex::new(info), key, lease: sender });
+        let shared =
+            Arc::new(Shared { kv, ttl, info: Mutex::new(info), key, lease: lease_sender, held: held_sender });
         let registered = shared.register_patiently().await?;
         let (alive, dropped) = oneshot::channel::<()>();
         tasks.spawn("session", {
@@ -144,7 +148,7 @@ impl Session {
                 }
             }
         });
-        Ok(Self { shared, lease, alive: Mutex::new(Some(alive)) })
+        Ok(Self { shared, lease, held, alive: Mutex::new(Some(alive)) })
     }
 
     /// The session's key.
@@ -163,6 +167,18 @@ impl Session {
     #[must_use]
     pub fn lease(&self) -> watch::Receiver<Option<LeaseId>> {
         self.lease.clone()
+    }
+
+    /// The lease now held with the time until which it surely lives, renewed with every keep-alive.
+    #[must_use]
+    pub fn held(&self) -> watch::Receiver<Option<Held>> {
+        self.held.clone()
+    }
+
+    /// Time to live of the lease.
+    #[must_use]
+    pub fn ttl(&self) -> Duration {
+        self.shared.ttl
     }
 
     /// Waits until there is a lease.
@@ -200,7 +216,7 @@ impl Session {
     /// If the metastore fails; the lease then ends by itself.
     pub async fn end(&self) -> Result<(), KvError> {
         drop(self.alive.lock().take());
-        let lease = self.shared.lease.send_replace(None);
+        let lease = self.shared.lost();
         match lease {
             None => Ok(()),
             Some(lease) => match self.shared.kv.revoke_lease(lease).await {
@@ -211,36 +227,60 @@ impl Session {
     }
 }
 
-/// A lease with the time until which it surely lives.
-#[derive(Clone, Copy)]
-struct Registered {
-    lease: LeaseId,
-    deadline: Instant,
+/// A lease with the time until which it surely lives, by this process's own clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Held {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Counted from when the last acknowledged keep-alive was *sent*: the store counts from some later
+    /// moment, so nobody sees the lease end before.
+    pub until: Instant,
 }
 
 impl Shared {
     /// Keeps the lease alive, and registers anew whenever it is lost.
-    async fn keep(&self, mut registered: Registered, stopping: Stopping) {
+    async fn keep(&self, mut held: Held, stopping: Stopping) {
         loop {
-            let Some(error) = stopping.race(self.keep_alive(registered)).await else { return };
-            warn!(key = self.key, lease = %registered.lease, %error, "session lost");
-            self.lease.send_replace(None);
+            let Some(error) = stopping.race(self.keep_alive(held)).await else { return };
+            warn!(key = self.key, lease = %held.lease, %error, "session lost");
+            self.lost();
             // If it lives after all, its keys are in the way of the new registration.
-            let revoking = self.kv.revoke_lease(registered.lease);
+            let revoking = self.kv.revoke_lease(held.lease);
             let _ = stopping.race(tokio::time::timeout(self.ttl, revoking)).await;
-            match stopping.race(self.register_patiently()).await {
-                Some(Ok(again)) => registered = again,
-                Some(Err(error)) => {
-                    warn!(key = self.key, %error, "session given up");
-                    return;
+            let Some(again) = stopping.race(self.register_in_the_end()).await.flatten() else { return };
+            held = again;
+        }
+    }
+
+    /// Registers, whatever the metastore says meanwhile; `None` only when the store is closed. A process
+    /// without a session is of no use, and one that ended would be of none either.
+    async fn register_in_the_end(&self) -> Option<Held> {
+        loop {
+            match self.register_patiently().await {
+                Ok(held) => return Some(held),
+                Err(KvError::Closed) => return None,
+                Err(error) => {
+                    error!(key = self.key, %error, "session refused, trying again");
+                    tokio::time::sleep(self.ttl).await;
                 }
-                None => return,
             }
         }
     }
 
+    /// There is no lease any more; the one there was.
+    fn lost(&self) -> Option<LeaseId> {
+        self.held.send_replace(None);
+        self.lease.send_replace(None)
+    }
+
+    fn tell(&self, held: Held) {
+        // First the time: whoever sees the lease sees how long it lives.
+        self.held.send_replace(Some(held));
+        self.lease.send_if_modified(|lease| lease.replace(held.lease) != Some(held.lease));
+    }
+
     /// Renews the lease until it is lost; returns why.
-    async fn keep_alive(&self, Registered { lease, mut deadline }: Registered) -> KvError {
+    async fn keep_alive(&self, Held { lease, until: mut deadline }: Held) -> KvError {
         let pause = self.ttl / KEEP_ALIVES;
         let mut next = Instant::now() + pause;
         loop {
@@ -250,6 +290,9 @@ impl Shared {
                 Ok(Ok(ttl)) => {
                     // Counted from the sending: the store counts from some later moment.
                     deadline = sent + ttl;
+                    if *self.lease.borrow() == Some(lease) {
+                        self.tell(Held { lease, until: deadline });
+                    }
                     sent + pause
                 }
                 Ok(Err(error)) if error.retryable() && Instant::now() < deadline => {
@@ -262,7 +305,7 @@ impl Shared {
         }
     }
 
-    async fn register_patiently(&self) -> Result<Registered, KvError> {
+    async fn register_patiently(&self) -> Result<Held, KvError> {
         let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
         loop {
             match self.register().await {
@@ -275,10 +318,10 @@ impl Shared {
         }
     }
 
-    async fn register(&self) -> Result<Registered, KvError> {
+    async fn register(&self) -> Result<Held, KvError> {
         let sent = Instant::now();
         let lease = self.kv.grant_lease(self.ttl).await?;
-        let mut registered = Registered { lease, deadline: sent + self.ttl };
+        let mut registered = Held { lease, until: sent + self.ttl };
         loop {
             let value = self.info.lock().to_value();
             let txn = Txn::new()
@@ -290,7 +333,7 @@ impl Shared {
             // The second: an earlier try whose answer was lost.
             if committed || outcome.into_read().is_some_and(|entry| entry.lease == Some(lease)) {
                 info!(key = self.key, %lease, "session registered");
-                self.lease.send_replace(Some(lease));
+                self.tell(registered);
                 return Ok(registered);
             }
             info!(key = self.key, "waiting for the end of an earlier session");
@@ -299,14 +342,14 @@ impl Shared {
     }
 
     /// Waits until the key is free, keeping the new lease alive meanwhile.
-    async fn wait_for_deletion(&self, registered: Registered, seen: Revision) -> Result<Registered, KvError> {
+    async fn wait_for_deletion(&self, registered: Held, seen: Revision) -> Result<Held, KvError> {
         tokio::select! {
             freed = deleted(&*self.kv, &self.key, seen) => freed?,
             error = self.keep_alive(registered) => return Err(error),
         }
         let sent = Instant::now();
         let ttl = self.kv.keep_alive(registered.lease).await?;
-        Ok(Registered { deadline: sent + ttl, ..registered })
+        Ok(Held { until: sent + ttl, ..registered })
     }
 }
 

@@ -216,7 +216,9 @@ mod tests {
         assert_eq!(view.current().all().count(), 0);
 
         let settings = SessionSettings::default();
-        let candidate = Candidate::start(kv.clone(), info("rootcoord", 3), &settings, &tasks).await.unwrap();
+        let clock = Arc::new(redkite_runtime::SystemClock);
+        let candidate =
+            Candidate::start(kv.clone(), info("rootcoord", 3), &settings, clock, &tasks).await.unwrap();
         let mut watch = view.watch();
         watch.wait_for(|sessions| sessions.node("rootcoord", NodeId(3)).is_some()).await.unwrap();
         assert!(view.current().active("rootcoord").is_none());

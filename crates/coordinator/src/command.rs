@@ -4,16 +4,18 @@
 //! a repetition finds the id and is answered like the first time. A conflict with another writer
 //! plans again. Old ids are deleted a few at a time by the commands that follow.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use redkite_catalog::Metadata;
-use redkite_cluster::kv::{Compare, KeyValue};
+use redkite_cluster::kv::{Compare, KeyValue, Kv};
+use redkite_runtime::Backoff;
 use redkite_service::{DdlAck, Error, RequestId, Result};
 use redkite_types::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::environment::{Commit, Environment, IdPool};
 use crate::step::Step;
@@ -56,18 +58,19 @@ pub(crate) struct Commands {
     room: &'static str,
     environment: Environment,
     /// Taken for the length of one command; holds the ids that will be forgotten, oldest first.
-    remembered: Mutex<VecDeque<(Timestamp, String)>>,
+    remembered: Arc<Mutex<VecDeque<(Timestamp, String)>>>,
 }
 
 impl Commands {
-    /// Recalls the ids of earlier commands.
-    pub(crate) async fn start(room: &'static str, environment: Environment) -> Result<Self> {
-        let entries = environment.kv.range(&format!("request/{room}/")).await;
-        let entries = entries.map_err(|error| Error::from(WriteError::Kv(error)))?.entries;
-        let mut remembered: Vec<_> =
-            entries.into_iter().filter_map(|entry| Some((parse(&entry)?.timestamp, entry.key))).collect();
-        remembered.sort();
-        Ok(Self { room, environment, remembered: Mutex::new(remembered.into()) })
+    /// Ready at once. The ids of earlier commands are recalled meanwhile: they are only needed to be
+    /// forgotten one day.
+    pub(crate) fn start(room: &'static str, environment: Environment) -> Self {
+        let remembered = Arc::new(Mutex::new(VecDeque::new()));
+        let (kv, known) = (environment.kv.clone(), remembered.clone());
+        environment.tasks.spawn("recall", move |stopping| async move {
+            stopping.race(recall(room, &*kv, &known)).await;
+        });
+        Self { room, environment, remembered }
     }
 
     /// Carries out one command, which needs at most `ids` fresh ids. An empty plan is a success, too.
@@ -136,6 +139,22 @@ impl Commands {
         }
         step
     }
+}
+
+/// Adds the ids of earlier commands to those known by now.
+async fn recall(room: &str, kv: &dyn Kv, known: &Mutex<VecDeque<(Timestamp, String)>>) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let entries = loop {
+        match kv.range(&format!("request/{room}/")).await {
+            Ok(range) => break range.entries,
+            Err(error) => warn!(room, %error, "ids of earlier commands not recalled yet"),
+        }
+        backoff.wait().await;
+    };
+    let mut known = known.lock().await;
+    let mut all: BTreeSet<_> = known.drain(..).collect();
+    all.extend(entries.into_iter().filter_map(|entry| Some((parse(&entry)?.timestamp, entry.key))));
+    known.extend(all);
 }
 
 fn expired(remembered: &VecDeque<(Timestamp, String)>, now: Timestamp) -> usize {

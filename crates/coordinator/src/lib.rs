@@ -24,6 +24,8 @@ pub mod root;
 mod step;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod warm;
 pub mod writer;
 
 pub use data::{DataCoordinator, DataSettings};

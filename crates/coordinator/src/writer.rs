@@ -12,12 +12,28 @@ use redkite_cluster::kv::{KvError, Txn, TxnOutcome};
 pub trait MetaWriter: Send + Sync + 'static {
     /// Applies `txn` if its compares hold and this coordinator is still the active one.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, WriteError>;
+
+    /// Whether this coordinator may still be the active one, as far as it can tell by itself; asked before
+    /// what no compare protects.
+    ///
+    /// # Errors
+    /// [`WriteError::Fenced`] if not.
+    fn still_active(&self) -> Result<(), WriteError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
 impl MetaWriter for Leadership {
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, WriteError> {
         Ok(Self::txn(self, txn).await?)
+    }
+
+    fn still_active(&self) -> Result<(), WriteError> {
+        match self.is_lost() {
+            true => Err(WriteError::Fenced { role: self.role().to_owned() }),
+            false => Ok(()),
+        }
     }
 }
 

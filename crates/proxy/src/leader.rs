@@ -48,6 +48,7 @@ fn of_reads(error: &Error) -> bool {
         Error::ShardNotAvailable { .. }
             | Error::SegmentNotLoaded { .. }
             | Error::NodeNotFound { .. }
+            | Error::NodeNotMatch { .. }
             | Error::Fenced { .. }
             | Error::Unavailable { .. }
             | Error::NotReady { .. }

@@ -145,6 +145,7 @@ mod tests {
             Error::DatabaseNumLimit { limit: 7 },
             Error::DatabaseInvalidName { database: text("d"), reason: text("r") },
             Error::NodeNotFound { node: 3 },
+            Error::NodeNotMatch { expected: 3, actual: 4 },
             Error::Io { reason: text("r") },
             Error::Unsettled { reason: text("r") },
             Error::InvalidParameter { reason: text("r: invalid parameter") },

@@ -16,6 +16,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use redkite_runtime::Tasks;
 use redkite_service::Result as Answer;
+use redkite_types::NodeId;
 use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::body::Body;
@@ -33,6 +34,8 @@ pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
 pub(crate) const CONNECTION_WINDOW: u32 = 64 << 20;
 /// Largest HTTP/2 frame: large ones are moved in fewer steps, small ones let other calls in between.
 pub(crate) const FRAME: u32 = 256 << 10;
+/// Names the process that a call is for. Milvus: metadata `ServerID`.
+pub(crate) const NODE_HEADER: &str = "redkite-node";
 /// What one call may have waiting to be sent.
 const SEND_BUFFER: usize = 1 << 20;
 
@@ -79,11 +82,12 @@ impl Connection {
         }
     }
 
-    /// Calls and waits for the answer.
+    /// Calls and waits for the answer. If a node is named, no other answers.
     pub(crate) async fn call<Q: Request, A: Reply>(
         &self,
         method: &Method,
         request: &Arc<Q>,
+        node: Option<NodeId>,
         settings: &RpcSettings,
     ) -> Result<Answer<A>, Failure> {
         let limit = settings.max_message_bytes();
@@ -96,6 +100,9 @@ impl Connection {
         let mut request = tonic::Request::new(request);
         if let Some(timeout) = method.timeout(settings) {
             request.set_timeout(timeout);
+        }
+        if let Some(node) = node {
+            request.metadata_mut().insert(NODE_HEADER, node.0.into());
         }
         let path = PathAndQuery::from_static(method.path);
         let calling = async {

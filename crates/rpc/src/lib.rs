@@ -3,7 +3,8 @@
 //! The traits of `redkite-service` over gRPC: HTTP/2 with tonic, messages in MessagePack with named fields,
 //! so that nodes of neighbouring versions understand each other. [`serve`] offers a process's own
 //! services; [`Peers`] finds those of others, by their sessions and what the metastore assigns to
-//! them; [`Watchdog`] notices that one of them has died. `methods` lists the calls that exist.
+//! them; [`Watchdog`] notices that one of them has died; [`seats_at`] asks one process about its
+//! coordinators. `methods` lists the calls that exist.
 
 mod call;
 mod codec;
@@ -12,14 +13,16 @@ mod failure;
 mod link;
 mod methods;
 mod peers;
+mod seats;
 mod serve;
 mod settings;
 mod watchdog;
 
 pub use peers::{Peers, PeersParts};
+pub use seats::seats_at;
 pub use serve::{Services, serve};
 pub use settings::RpcSettings;
-pub use watchdog::Watchdog;
+pub use watchdog::{Onlooker, Watchdog};
 
 /// Roles as their sessions name them.
 pub mod role {
@@ -29,6 +32,8 @@ pub mod role {
     pub const DATA_COORD: &str = "datacoord";
     /// What is loaded, and where.
     pub const QUERY_COORD: &str = "querycoord";
+    /// The roles of which one process is active and others stand by.
+    pub const COORDINATORS: [&str; 3] = [ROOT_COORD, DATA_COORD, QUERY_COORD];
     /// Leaders of shards.
     pub const STREAMING_NODE: &str = "streamingnode";
     /// Holders of sealed segments.

@@ -10,6 +10,7 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
 use redkite_runtime::Tasks;
 use redkite_service::Result as Answer;
+use redkite_types::NodeId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +24,7 @@ type Making = Shared<BoxFuture<'static, Result<Connection, Arc<std::io::Error>>>
 /// The way to one process.
 #[derive(Debug)]
 pub(crate) struct Link {
+    node: NodeId,
     address: Arc<str>,
     settings: Arc<RpcSettings>,
     tasks: Tasks,
@@ -33,10 +35,10 @@ pub(crate) struct Link {
 
 impl Link {
     /// Not connected yet.
-    pub(crate) fn new(address: &str, settings: Arc<RpcSettings>, tasks: Tasks) -> Self {
+    pub(crate) fn new(node: NodeId, address: &str, settings: Arc<RpcSettings>, tasks: Tasks) -> Self {
         let connections = (0..settings.connections.max(1)).map(|_| Mutex::default()).collect();
         let (turn, gone) = (AtomicUsize::new(0), CancellationToken::new());
-        Self { address: address.into(), settings, tasks, connections, turn, gone }
+        Self { node, address: address.into(), settings, tasks, connections, turn, gone }
     }
 
     /// Where it leads.
@@ -88,17 +90,29 @@ impl Link {
         }
     }
 
+    /// Connects ahead of the first call; what fails is tried again by that.
+    pub(crate) fn warm(&self) {
+        for _ in 0..self.connections.len() {
+            let (making, fresh) = self.connection();
+            if fresh {
+                self.tasks.spawn("rpc-warm", |stopping| async move {
+                    let _ = stopping.race(making).await;
+                });
+            }
+        }
+    }
+
     async fn send<Q: Request, A: Reply>(
         &self,
         method: &Method,
         request: &Arc<Q>,
     ) -> Result<Answer<A>, Failure> {
         let (making, fresh) = self.connection();
-        match made(making).await?.call(method, request, &self.settings).await {
+        match made(making).await?.call(method, request, Some(self.node), &self.settings).await {
             // Lost while nobody called: that says nothing about the process now.
             Err(Failure::Unsent(_)) if !fresh => {
                 let (making, _) = self.connection();
-                made(making).await?.call(method, request, &self.settings).await
+                made(making).await?.call(method, request, Some(self.node), &self.settings).await
             }
             answer => answer,
         }

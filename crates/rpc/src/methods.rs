@@ -13,8 +13,8 @@ use futures::future::BoxFuture;
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_service::{
     CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Flushed, NewIndex, NewLoad, PlacementCommand,
-    QueryCoord, ReadAck, RequestId, Result, RetrieveRequest, RootCoord, SearchRequest, SegmentRetrieve,
-    SegmentSearch, Segments, Shard, WriteAck, WriteRequest,
+    QueryCoord, ReadAck, RequestId, Result, RetrieveRequest, RootCoord, SearchRequest, SeatStatus, Seats,
+    SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck, WriteRequest,
 };
 use redkite_types::{CollectionId, IndexId, NodeId, PartitionId, ShardId, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,11 @@ service! { query: QueryCoord, "redkite.v1.QueryCoord" {
     Load = Command load(id: RequestId, load: NewLoad) -> DdlAck;
     Place = Command place(id: RequestId, command: PlacementCommand) -> DdlAck;
     Release = Command release(id: RequestId, collection: CollectionId, partitions: Vec<PartitionId>) -> DdlAck;
+}}
+
+service! { seats: Seats, "redkite.v1.Seats" {
+    Seats = Read seats() -> Vec<SeatStatus>;
+    HandOver = Write hand_over(role: String, to: Option<NodeId>, by: String) -> NodeId;
 }}
 
 /// What every process answers, whatever its role.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use redkite_runtime::Stopping;
-use redkite_service::{DataCoord, Error, QueryCoord, Result, RootCoord, Segments, Shard};
+use redkite_service::{DataCoord, Error, QueryCoord, Result, RootCoord, Seats, Segments, Shard};
 use redkite_types::NodeId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -21,7 +21,7 @@ use tonic::{Response, Status};
 use tracing::error;
 
 use crate::codec::{Answering, Measured};
-use crate::connection::{CONNECTION_WINDOW, FRAME, STREAM_WINDOW};
+use crate::connection::{CONNECTION_WINDOW, FRAME, NODE_HEADER, STREAM_WINDOW};
 use crate::methods::Node;
 use crate::{RpcSettings, role};
 
@@ -45,6 +45,8 @@ pub struct Services {
     pub data: Option<Arc<dyn DataCoord>>,
     /// A query coordinator.
     pub query: Option<Arc<dyn QueryCoord>>,
+    /// What steers its coordinators.
+    pub seats: Option<Arc<dyn Seats>>,
 }
 
 impl std::fmt::Debug for Services {
@@ -73,6 +75,7 @@ pub async fn serve(listener: TcpListener, services: Services, settings: RpcSetti
         .add_service(Offer { service: services.root, role: role::ROOT_COORD, node, limit })
         .add_service(Offer { service: services.data, role: role::DATA_COORD, node, limit })
         .add_service(Offer { service: services.query, role: role::QUERY_COORD, node, limit })
+        .add_service(Offer { service: services.seats, role: "coordinator", node, limit })
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
             stopping.wait().await;
         })
@@ -127,10 +130,15 @@ impl<S: ?Sized + Send + Sync + 'static> Offer<S> {
         F: Future<Output = Result<A>> + Send + 'static,
     {
         let Self { service, role, node, limit } = self.clone();
+        let meant = meant(&request).filter(|meant| *meant != node);
         let respond = move |request: tonic::Request<Q>| {
-            let answering = match &service {
-                Some(service) => carry_out(service.clone(), request.into_inner()).left_future(),
-                None => std::future::ready(Err(not_offered(role, node))).right_future(),
+            let answering = match (&service, meant) {
+                (_, Some(meant)) => {
+                    let error = Error::NodeNotMatch { expected: meant.0, actual: node.0 };
+                    std::future::ready(Err(error)).right_future()
+                }
+                (Some(service), None) => carry_out(service.clone(), request.into_inner()).left_future(),
+                (None, None) => std::future::ready(Err(not_offered(role, node))).right_future(),
             };
             answering.map(|answer| Ok::<_, Status>(Response::new(Measured::new(answer))))
         };
@@ -145,6 +153,12 @@ impl<S: ?Sized + Send + Sync + 'static> Offer<S> {
         let response = Status::unimplemented("unknown method").into_http();
         std::future::ready(Ok(response)).boxed()
     }
+}
+
+/// The process that a call is for, if the caller says so: another may have its address by now.
+fn meant(request: &http::Request<Body>) -> Option<NodeId> {
+    let node = request.headers().get(NODE_HEADER)?.to_str().ok()?;
+    node.parse().ok().map(NodeId)
 }
 
 fn not_offered(role: &str, node: NodeId) -> Error {

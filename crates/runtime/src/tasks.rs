@@ -85,6 +85,11 @@ impl Tasks {
         tokio::spawn(self.tracker.track_future(supervised.instrument(info_span!("task", name))));
     }
 
+    /// Asks every task to end, and does not wait.
+    pub fn cancel(&self) {
+        self.stop.cancel();
+    }
+
     /// Asks every task to end and waits for them, at most `patience`.
     pub async fn stop(&self, patience: Duration) {
         self.stop.cancel();

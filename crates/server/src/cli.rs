@@ -26,7 +26,7 @@ enum Command {
         #[command(subcommand)]
         role: Role,
     },
-    /// Show a cluster, from what its metastore says.
+    /// Show a cluster, and steer it.
     Ctl {
         #[command(flatten)]
         options: Options,
@@ -167,7 +167,7 @@ impl Options {
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Config { options } => print_config(&options.load()?),
-        Command::Ctl { options, json, what } => ctl::run(&options.load()?.settings, what, json),
+        Command::Ctl { options, json, what } => ctl::run(&options.load()?.settings, &what, json),
         #[cfg(feature = "failpoints")]
         Command::Failpoints => print_failpoints(),
         Command::Run { role } => {

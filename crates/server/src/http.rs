@@ -1,10 +1,10 @@
-//! `/healthz`, `/livez` and `/metrics` on the metrics port.
+//! `/healthz`, `/livez`, `/management/check/ready` and `/metrics` on the metrics port.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -13,7 +13,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use redkite_cluster::Kv;
 use redkite_cluster::kv::{Compare, Txn};
 use redkite_runtime::Stopping;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tracing::error;
 
@@ -21,21 +21,30 @@ use tracing::error;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum StateCode {
+    Initializing = 0,
     Healthy = 1,
     Abnormal = 2,
+    StandBy = 3,
+    Stopping = 4,
 }
 
 /// Health of one role, with what is wrong.
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     pub(crate) name: &'static str,
+    /// What it is if nothing is wrong.
+    pub(crate) state: StateCode,
     pub(crate) problems: Vec<String>,
 }
 
 impl Health {
+    fn code(&self) -> StateCode {
+        if self.problems.is_empty() { self.state } else { StateCode::Abnormal }
+    }
+
     /// A role that is well.
     pub(crate) fn of(name: &'static str) -> Self {
-        Self { name, problems: Vec::new() }
+        Self { name, state: StateCode::Healthy, problems: Vec::new() }
     }
 }
 
@@ -85,6 +94,7 @@ pub(crate) async fn serve(
     let router = Router::new()
         .route("/healthz", get(healthz))
         .route("/livez", get(|| async { "OK" }))
+        .route("/management/check/ready", get(ready))
         .route("/metrics", get(render_metrics))
         .with_state(Pages { metrics, health });
     let served = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.wait().await });
@@ -102,13 +112,10 @@ async fn healthz(State(pages): State<Pages>) -> impl IntoResponse {
     let detail: Vec<Detail> = (pages.health)()
         .await
         .into_iter()
-        .map(|Health { name, problems }| {
-            let code = if problems.is_empty() { StateCode::Healthy } else { StateCode::Abnormal };
-            Detail { name, code: code as i32, problems }
-        })
+        .map(|health| Detail { code: health.code() as i32, name: health.name, problems: health.problems })
         .collect();
     let sick: Vec<&str> =
-        detail.iter().filter(|role| role.code != StateCode::Healthy as i32).map(|role| role.name).collect();
+        detail.iter().filter(|role| role.code == StateCode::Abnormal as i32).map(|role| role.name).collect();
     let (status, state) = if sick.is_empty() {
         (StatusCode::OK, "OK".to_owned())
     } else {
@@ -117,12 +124,65 @@ async fn healthz(State(pages): State<Pages>) -> impl IntoResponse {
     (status, axum::Json(Report { state, detail }))
 }
 
+/// Which role is asked for.
+#[derive(Deserialize)]
+struct Asked {
+    role: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Message {
+    msg: String,
+}
+
+/// Whether a role serves, or all of this process if none is named: a standby is healthy, but not ready.
+async fn ready(State(pages): State<Pages>, Query(asked): Query<Asked>) -> impl IntoResponse {
+    let health = (pages.health)().await;
+    let (status, msg) = readiness(&health, asked.role.as_deref());
+    (status, axum::Json(Message { msg }))
+}
+
+fn readiness(health: &[Health], role: Option<&str>) -> (StatusCode, String) {
+    // Three coordinators in one process are asked for by that name, too.
+    let asked = |health: &&Health| match role {
+        None | Some("") => true,
+        Some("mixcoord") => health.name.ends_with("coord"),
+        Some(role) => health.name == role,
+    };
+    let roles: Vec<&Health> = health.iter().filter(asked).collect();
+    if roles.is_empty() {
+        return (StatusCode::INTERNAL_SERVER_ERROR, format!("role {} is not here", role.unwrap_or_default()));
+    }
+    let unready = roles.into_iter().find(|health| health.code() != StateCode::Healthy);
+    match unready {
+        None => (StatusCode::OK, "OK".to_owned()),
+        Some(health) => {
+            let msg = format!("component {} is not ready: state {:?}", health.name, health.code());
+            (StatusCode::INTERNAL_SERVER_ERROR, msg)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use redkite_cluster::kv::embedded::{EmbeddedKv, EmbeddedSettings};
     use redkite_runtime::Tasks;
 
     use super::*;
+
+    #[test]
+    fn a_standby_is_not_ready() {
+        let standby = Health { state: StateCode::StandBy, ..Health::of("rootcoord") };
+        let sick = Health { problems: vec!["ill".to_owned()], ..Health::of("querynode") };
+        let all = [Health::of("datacoord"), standby, sick];
+        let code = |role| readiness(&all, role).0;
+        assert_eq!(code(Some("datacoord")), StatusCode::OK);
+        for role in [None, Some("rootcoord"), Some("querynode"), Some("mixcoord"), Some("proxy")] {
+            assert_eq!(code(role), StatusCode::INTERNAL_SERVER_ERROR, "{role:?}");
+        }
+        let (_, msg) = readiness(&all, Some("rootcoord"));
+        assert_eq!(msg, "component rootcoord is not ready: state StandBy");
+    }
 
     #[tokio::test]
     async fn a_metastore_that_takes_no_writes_is_a_problem() {

@@ -150,6 +150,9 @@ pub enum Error {
     DatabaseInvalidName { database: String, reason: String },
     #[error("node not found[node={node}]")]
     NodeNotFound { node: i64 },
+    /// Another process answers at the address of the one that was called: nothing was done.
+    #[error("node not match[expectedNodeID={expected}][actualNodeID={actual}]")]
+    NodeNotMatch { expected: i64, actual: i64 },
     #[error("{reason}: IO failed")]
     Io { reason: String },
     /// Storage failed in the middle of it.
@@ -236,6 +239,7 @@ impl Error {
             Self::DatabaseNumLimit { .. } => Code::DatabaseNumLimit,
             Self::DatabaseInvalidName { .. } => Code::DatabaseInvalidName,
             Self::NodeNotFound { .. } => Code::NodeNotFound,
+            Self::NodeNotMatch { .. } => Code::NodeNotMatch,
             Self::Io { .. } | Self::Unsettled { .. } => Code::IoFailed,
             Self::InvalidParameter { .. } => Code::InvalidParameter,
             Self::MissingParameter { .. } => Code::MissingParameter,
@@ -261,6 +265,7 @@ impl Error {
             | Self::SegmentNotLoaded { .. }
             | Self::CollectionNotFullyLoaded { .. }
             | Self::NodeNotFound { .. }
+            | Self::NodeNotMatch { .. }
             | Self::Fenced { .. } => Retry::Yes,
             Self::ConnectionLost { .. } | Self::Unsettled { .. } | Self::Timeout { .. } => {
                 Retry::MaybeApplied

@@ -10,12 +10,14 @@
 //!          proxy → Shard (streaming node)               writes, reads, flush
 //!                  Shard → Segments (query node)        reads of sealed segments, deletes
 //!                  Segments → Shard                     deletes a newly loaded segment has missed
+//!          ctl, coordinators → Seats (coordinators)     who is active, who could follow, hand over
 //! ```
 
 pub mod coordinator;
 pub mod error;
 pub mod files;
 pub mod read;
+pub mod seats;
 pub mod segments;
 pub mod shard;
 
@@ -25,6 +27,7 @@ pub use coordinator::{
 };
 pub use error::{Code, Error, Result, Retry};
 pub use read::{Consistency, RangeBounds, RetrieveRequest, SearchRequest, VectorParams, VectorQueries};
+pub use seats::{Lag, SeatState, SeatStatus, Seats};
 pub use segments::{Delete, DeleteBatch, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory};
 pub use shard::{
     Flushed, MAX_UNSETTLED_WRITES, ReadAck, Shard, ShardDirectory, WriteAck, WriteId, WriteOp, WriteRequest,

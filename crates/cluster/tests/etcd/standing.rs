@@ -25,7 +25,8 @@ fn info(id: i64, role: &str) -> SessionInfo {
 }
 
 async fn candidate(kv: &Arc<EtcdKv>, id: i64, tasks: &Tasks) -> Candidate {
-    Candidate::start(kv.clone(), info(id, "rootcoord"), &TTL, tasks).await.unwrap()
+    let clock = Arc::new(ManualClock::new(0));
+    Candidate::start(kv.clone(), info(id, "rootcoord"), &TTL, clock, tasks).await.unwrap()
 }
 
 async fn until<T>(what: &str, work: impl Future<Output = T>) -> T {

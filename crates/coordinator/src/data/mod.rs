@@ -62,7 +62,7 @@ impl DataCoordinator {
         environment.catch_up().await?;
         let entries = environment.kv.range(merges::PREFIX).await.map_err(WriteError::Kv)?.entries;
         let merges = Arc::new(RwLock::new(Merges::recall(&entries)));
-        let commands = Commands::start("data", environment.clone()).await?;
+        let commands = Commands::start("data", environment.clone());
         let promised = Arc::new(Notify::new());
         drive::data::spawn(&environment, &settings, &merges, &promised);
         drive::garbage::spawn(&environment, store, &settings.gc);

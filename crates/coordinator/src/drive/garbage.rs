@@ -77,6 +77,12 @@ impl Collector {
 
     async fn run(self, stopping: Stopping) {
         let mut swept = None;
+        // Who has just taken over has better things to do.
+        if !self.settings.sole_writer
+            && stopping.race(tokio::time::sleep(self.settings.check_interval)).await.is_none()
+        {
+            return;
+        }
         loop {
             if stopping.race(self.pass(&mut swept)).await.is_none_or(|go_on| !go_on) {
                 return;
@@ -124,7 +130,16 @@ impl Collector {
 
     async fn remove_segments(&self) -> Result<(), GarbageError> {
         let before = self.ago(self.settings.drop_tolerance);
-        let due = self.environment.view.read(|metadata| garbage::segments(metadata, before));
+        // Some at a time: whoever changes records waits for who reads them.
+        let collections: Vec<_> =
+            self.environment.view.read(|metadata| metadata.collections.keys().copied().collect());
+        let mut due = Vec::new();
+        for collection in collections {
+            let of = |metadata: &Metadata| garbage::segments(metadata, collection, before);
+            let segments = self.environment.view.read(of).into_iter();
+            due.extend(segments.map(|segment| (collection, segment)));
+            tokio::task::yield_now().await;
+        }
         for chunk in due.chunks(64) {
             for (collection, segment) in chunk {
                 self.delete_all(&format!("{}{segment}/", layout::segments_of(*collection))).await?;
@@ -201,6 +216,7 @@ impl Collector {
                     self.given_up.lock().insert(entry.path.clone(), since);
                 }
                 if due && self.is_unchanged(&entry).await? {
+                    self.still_active()?;
                     self.store.delete(&entry.path).await?;
                     debug!(path = entry.path, "object without record removed");
                     removed += 1;
@@ -231,10 +247,16 @@ impl Collector {
 
     async fn delete_all(&self, prefix: &str) -> Result<(), GarbageError> {
         for entry in self.store.list(prefix).await? {
+            self.still_active()?;
             self.store.delete(&entry.path).await?;
             metrics::counter!("redkite_garbage_objects_removed_total").increment(1);
         }
         Ok(())
+    }
+
+    /// Objects are not fenced as records are: who may have been deposed removes nothing any more.
+    fn still_active(&self) -> Result<(), WriteError> {
+        self.environment.writer.still_active()
     }
 
     /// Files that are certainly of an earlier life: file systems keep time coarsely.

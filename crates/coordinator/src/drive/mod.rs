@@ -1,15 +1,18 @@
 //! Loops that keep planning: they wake when records or nodes change, gather changes for a moment, and
-//! carry out what the plans say for the collections concerned.
+//! carry out what the plans say for the collections concerned. When everything has to be looked at, as after
+//! taking over, that is done some collections at a time, and what changes meanwhile comes first.
 
 pub(crate) mod data;
 pub(crate) mod garbage;
 pub(crate) mod query;
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use redkite_catalog::{Change, Changes, Metadata};
 use redkite_runtime::{Backoff, Stopping};
 use redkite_types::CollectionId;
@@ -25,6 +28,10 @@ use crate::writer::WriteError;
 /// Plans of one collection in a row before others get their turn: far more than any chain of plans is
 /// long, so that a plan that never ends is seen.
 const PLANS_IN_A_ROW: usize = 64;
+
+/// Collections looked at in one round if nothing is known to have changed: what has changed meanwhile does
+/// not wait for all of a hundred thousand.
+const REVIEWED_AT_ONCE: usize = 64;
 
 /// One kind of loop.
 #[async_trait]
@@ -49,6 +56,10 @@ pub(crate) struct Pace {
 struct Dirty {
     everything: bool,
     collections: BTreeSet<CollectionId>,
+    /// What is left to look at since everything was to be.
+    review: BTreeSet<CollectionId>,
+    /// The last one reviewed: a review that begins anew goes on from there, so that all have their turn.
+    reviewed: Option<CollectionId>,
 }
 
 impl Dirty {
@@ -63,12 +74,26 @@ impl Dirty {
         }
     }
 
+    /// What the next round is about: what has changed, and a part of the rest if everything may have.
     fn take(&mut self, environment: &Environment) -> BTreeSet<CollectionId> {
-        let Self { everything, mut collections } = std::mem::take(self);
-        if everything {
-            environment.view.read(|metadata| collections.extend(all(metadata)));
+        if std::mem::take(&mut self.everything) {
+            self.review = environment.view.read(all);
+        }
+        let mut collections = std::mem::take(&mut self.collections);
+        self.review.retain(|collection| !collections.contains(collection));
+        while collections.len() < REVIEWED_AT_ONCE {
+            let Some(next) = self.next_to_review() else { break };
+            self.review.remove(&next);
+            self.reviewed = Some(next);
+            collections.insert(next);
         }
         collections
+    }
+
+    fn next_to_review(&self) -> Option<CollectionId> {
+        let after = self.reviewed.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut later = self.review.range((after, Bound::Unbounded));
+        later.next().or_else(|| self.review.first()).copied()
     }
 }
 
@@ -77,6 +102,8 @@ pub(crate) async fn run<D: Driver>(mut driver: D, environment: Environment, pace
     let mut changes = environment.view.changes();
     let mut nodes = environment.nodes.watch();
     let mut dirty = Dirty { everything: true, ..Dirty::default() };
+    let started = Instant::now();
+    let mut first_review = true;
     let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
     loop {
         let collections = dirty.take(&environment);
@@ -99,6 +126,10 @@ pub(crate) async fn run<D: Driver>(mut driver: D, environment: Environment, pace
                 continue;
             }
         }
+        if first_review && dirty.review.is_empty() {
+            first_review = false;
+            info!(loop_name = D::NAME, took = ?started.elapsed(), "everything looked at");
+        }
         let woken = stopping.race(wait(&mut changes, &mut nodes, &pace, &environment, &mut dirty));
         if woken.await.is_none() {
             return;
@@ -113,6 +144,9 @@ async fn wait(
     environment: &Environment,
     dirty: &mut Dirty,
 ) {
+    if !dirty.review.is_empty() {
+        return glance(changes, nodes, pace, environment, dirty).await;
+    }
     tokio::select! {
         some = changes.next() => dirty.note(environment, some),
         Ok(()) = nodes.changed() => dirty.everything = true,
@@ -123,6 +157,23 @@ async fn wait(
     while let Ok(more) = timeout_at(deadline, changes.next()).await {
         dirty.note(environment, more);
     }
+}
+
+/// Takes what has changed without waiting for more.
+async fn glance(
+    changes: &mut Changes,
+    nodes: &mut tokio::sync::watch::Receiver<Arc<crate::nodes::NodeSet>>,
+    pace: &Pace,
+    environment: &Environment,
+    dirty: &mut Dirty,
+) {
+    while let Some(some) = changes.next().now_or_never() {
+        dirty.note(environment, some);
+    }
+    let nodes_changed = nodes.has_changed().unwrap_or(false);
+    nodes.mark_unchanged();
+    dirty.everything |= nodes_changed || pace.nudge.notified().now_or_never().is_some();
+    tokio::task::yield_now().await;
 }
 
 /// Commits what `plan` says for one collection until it says nothing more.
@@ -171,5 +222,23 @@ fn concerned(metadata: &Metadata, change: &Change) -> Option<CollectionId> {
         Change::Task(task) | Change::TaskResult(task) => {
             metadata.tasks.get(task).map(|task| collection_of(task))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_review_goes_round_and_lets_others_in() {
+        let ids = |range: std::ops::Range<i64>| range.map(CollectionId).collect::<BTreeSet<_>>();
+        let mut dirty = Dirty { review: ids(0..10), reviewed: Some(CollectionId(7)), ..Dirty::default() };
+        let mut turns = Vec::new();
+        while let Some(next) = dirty.next_to_review() {
+            dirty.review.remove(&next);
+            dirty.reviewed = Some(next);
+            turns.push(next.0);
+        }
+        assert_eq!(turns, [8, 9, 0, 1, 2, 3, 4, 5, 6, 7]);
     }
 }

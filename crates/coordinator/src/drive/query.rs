@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use async_trait::async_trait;
+use redkite_catalog::Metadata;
 use redkite_types::{CollectionId, NodeId, SegmentId};
 use tokio::sync::Notify;
 use tracing::warn;
@@ -19,8 +20,12 @@ use crate::writer::WriteError;
 pub(crate) fn spawn(environment: &Environment, settings: &QuerySettings) {
     let pace =
         Pace { debounce: settings.debounce, review: settings.review_interval, nudge: Notify::new().into() };
-    let driver =
-        QueryDriver { environment: environment.clone(), failures: BTreeSet::new(), fleet: Fleet::default() };
+    let driver = QueryDriver {
+        environment: environment.clone(),
+        failures: BTreeSet::new(),
+        fleet: Fleet::default(),
+        tallied: false,
+    };
     let environment = environment.clone();
     environment.tasks.clone().spawn("querycoord", |stopping| run(driver, environment, pace, stopping));
 }
@@ -30,6 +35,8 @@ struct QueryDriver {
     fleet: Fleet,
     /// Segments that nodes cannot open; each is told of once.
     failures: BTreeSet<(NodeId, CollectionId, SegmentId)>,
+    /// Whether it is known what every node is to hold.
+    tallied: bool,
 }
 
 #[async_trait]
@@ -39,10 +46,11 @@ impl Driver for QueryDriver {
     async fn round(&mut self, dirty: &BTreeSet<CollectionId>) -> Result<(), WriteError> {
         let nodes = self.environment.nodes.watch().borrow().clone();
         self.regroup(&nodes.query).await?;
+        self.tally_everything().await;
         for collection in dirty {
             // It may be that others have changed the holds.
             self.tally(*collection);
-            let plan = |metadata: &_| serving::plan(metadata, *collection, &self.fleet);
+            let plan = |metadata: &Metadata| serving::plan(metadata, *collection, &self.fleet);
             settle(&self.environment, *collection, plan).await?;
             self.tally(*collection);
         }
@@ -63,6 +71,20 @@ impl QueryDriver {
         }
         self.environment.view.read(|metadata| self.fleet.regroup(metadata, nodes));
         Ok(())
+    }
+
+    /// Before anything is placed it must be known who has how much, of collections that nobody looks at now, too.
+    async fn tally_everything(&mut self) {
+        if std::mem::replace(&mut self.tallied, true) {
+            return;
+        }
+        let held = |metadata: &Metadata| -> BTreeSet<_> {
+            metadata.holds.keys().map(|(_, collection)| *collection).collect()
+        };
+        for collection in self.environment.view.read(held) {
+            self.tally(collection);
+            tokio::task::yield_now().await;
+        }
     }
 
     fn tally(&mut self, collection: CollectionId) {

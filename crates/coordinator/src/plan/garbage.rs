@@ -9,24 +9,19 @@ use redkite_types::{CollectionId, SegmentId, TaskId, Timestamp};
 use super::dropped;
 use super::serving::placed;
 
-/// Dropped segments of living collections that no view and no node needs, dropped no later than `before`,
+/// Dropped segments of a living collection that no view and no node needs, dropped no later than `before`,
 /// to the millisecond.
-pub(crate) fn segments(metadata: &Metadata, before: Timestamp) -> Vec<(CollectionId, SegmentId)> {
-    let mut found = Vec::new();
-    let mut in_use: Option<(CollectionId, BTreeSet<SegmentId>)> = None;
-    for ((collection, id), segment) in &metadata.segments {
-        let SegmentState::Dropped { at, .. } = segment.state else { continue };
-        if at.physical() > before.physical() || !metadata.collections.contains_key(collection) {
-            continue;
-        }
-        if in_use.as_ref().is_none_or(|(of, _)| of != collection) {
-            let mut ids = placed(metadata, *collection);
-            ids.extend(held_or_worked_on(metadata, *collection));
-            in_use = Some((*collection, ids));
-        }
-        if in_use.as_ref().is_some_and(|(_, ids)| !ids.contains(id)) {
-            found.push((*collection, *id));
-        }
+pub(crate) fn segments(metadata: &Metadata, collection: CollectionId, before: Timestamp) -> Vec<SegmentId> {
+    if !metadata.collections.contains_key(&collection) {
+        return Vec::new();
+    }
+    let dropped = |state: &SegmentState| matches!(state, SegmentState::Dropped { at, .. } if at.physical() <= before.physical());
+    let segments = metadata.segments_of(collection).filter(|segment| dropped(&segment.state));
+    let mut found: Vec<_> = segments.map(|segment| segment.id).collect();
+    if !found.is_empty() {
+        let mut in_use = placed(metadata, collection);
+        in_use.extend(held_or_worked_on(metadata, collection));
+        found.retain(|segment| !in_use.contains(segment));
     }
     found
 }

@@ -67,7 +67,7 @@ impl QueryCoordinator {
     /// If the metastore cannot be read.
     pub async fn start(environment: Environment, settings: QuerySettings) -> Result<Arc<Self>> {
         environment.catch_up().await?;
-        let commands = Commands::start("query", environment.clone()).await?;
+        let commands = Commands::start("query", environment.clone());
         drive::query::spawn(&environment, &settings);
         Ok(Arc::new(Self { environment, settings, commands }))
     }

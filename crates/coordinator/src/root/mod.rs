@@ -59,7 +59,7 @@ impl RootCoordinator {
         environment.catch_up().await?;
         bootstrap::observe_timestamps(&environment);
         bootstrap::default_database(&environment).await?;
-        let commands = Commands::start("root", environment).await?;
+        let commands = Commands::start("root", environment);
         Ok(Arc::new(Self { settings, commands }))
     }
 }

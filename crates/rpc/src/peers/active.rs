@@ -101,5 +101,6 @@ fn may_pass(error: &Error) -> bool {
             | Error::Unavailable { .. }
             | Error::ConnectionLost { .. }
             | Error::Fenced { .. }
+            | Error::NodeNotMatch { .. }
     )
 }

@@ -39,6 +39,9 @@ pub struct PeersParts {
     pub tasks: Tasks,
     /// Deadlines and limits.
     pub settings: RpcSettings,
+    /// Whether to connect to coordinators ahead of calls, also to those that stand by: who calls them
+    /// then finds the next active one connected.
+    pub ahead: bool,
 }
 
 impl std::fmt::Debug for PeersParts {
@@ -133,7 +136,8 @@ impl Shared {
         if let Some(link) = links.open.get(&process) {
             return Some(link.clone());
         }
-        let link = Arc::new(Link::new(&process.1, self.settings.clone(), self.parts.tasks.clone()));
+        let link =
+            Arc::new(Link::new(process.0, &process.1, self.settings.clone(), self.parts.tasks.clone()));
         links.open.insert(process, link.clone());
         Some(link)
     }
@@ -141,10 +145,25 @@ impl Shared {
     async fn follow(&self, stopping: &Stopping) {
         let mut watch = self.parts.sessions.watch();
         let mut before = self.parts.sessions.current();
+        self.connect_ahead(&before);
         while let Some(Ok(())) = stopping.race(watch.changed()).await {
             let now = watch.borrow_and_update().clone();
             self.close_gone(&before);
+            self.connect_ahead(&now);
             before = now;
+        }
+    }
+
+    fn connect_ahead(&self, sessions: &Sessions) {
+        if !self.parts.ahead {
+            return;
+        }
+        for role in role::COORDINATORS {
+            for (node, _) in sessions.nodes(role) {
+                if let Some(link) = self.link(|sessions| sessions.node(role, node)) {
+                    link.warm();
+                }
+            }
         }
     }
 

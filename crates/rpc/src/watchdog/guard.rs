@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redkite_cluster::KvError;
-use redkite_cluster::sessions::Sessions;
+use redkite_cluster::election::{Reason, Witness, bury};
+use redkite_cluster::sessions::{Peer, Sessions};
 use redkite_runtime::{Backoff, Stopping};
 use redkite_service::{Error, Result};
 use tokio::sync::watch;
@@ -13,17 +14,20 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::{Kennel, Registration};
-use crate::RpcSettings;
 use crate::call::{Caller, Client, Method, Reply, Request};
 use crate::connection::Connection;
 use crate::methods::Node;
+use crate::{RpcSettings, role};
 
 /// For so long an address that was connected must refuse connections.
 const REFUSING: Duration = Duration::from_millis(200);
+/// The same for a coordinator: another one waits to take over, and a mistake costs only an election.
+const REFUSING_COORDINATOR: Duration = Duration::from_millis(30);
 /// The same for one that never was: perhaps it does not listen yet.
 const REFUSING_FROM_THE_START: Duration = Duration::from_secs(1);
 /// Pause between tries that are refused.
 const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE_COORDINATOR: Duration = Duration::from_millis(10);
 /// Pauses between tries that fail in other ways grow up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -32,6 +36,7 @@ pub(super) struct Guard {
     kennel: Arc<Kennel>,
     registration: Registration,
     address: String,
+    same_host: bool,
 }
 
 /// How it went to look after a node.
@@ -39,12 +44,26 @@ enum Seen {
     /// It is stopping, and ends its session itself.
     Leaving,
     /// There is nobody at the address, or somebody else.
-    Dead(&'static str),
+    Dead {
+        reason: Reason,
+        /// The first sign.
+        since: Instant,
+    },
 }
 
 impl Guard {
-    pub(super) fn new(kennel: Arc<Kennel>, registration: Registration, address: String) -> Self {
-        Self { kennel, registration, address }
+    pub(super) fn new(kennel: Arc<Kennel>, registration: Registration, peer: &Peer) -> Self {
+        let info = &peer.info;
+        let same_host = !info.host_name.is_empty() && info.host_name == kennel.onlooker.host;
+        Self { kennel, registration, address: info.address.clone(), same_host }
+    }
+
+    fn is_coordinator(&self) -> bool {
+        role::COORDINATORS.contains(&self.registration.role)
+    }
+
+    fn pause(&self) -> Duration {
+        if self.is_coordinator() { PAUSE_COORDINATOR } else { PAUSE }
     }
 
     /// Watches until the registration is gone.
@@ -67,9 +86,13 @@ impl Guard {
         let Registration { role, node, .. } = self.registration;
         match self.look_after().await {
             Seen::Leaving => debug!(role, %node, "node is stopping"),
-            Seen::Dead(why) => {
+            Seen::Dead { reason, since } => {
+                let why = match reason {
+                    Reason::Restarted => "another process has its address",
+                    _ => "its address refuses connections",
+                };
                 warn!(role, %node, address = self.address, why, "node is dead");
-                self.bury().await;
+                self.bury(reason, since).await;
             }
         }
     }
@@ -79,7 +102,8 @@ impl Guard {
         let settings = &self.kennel.settings;
         let mut connected_before = false;
         let mut refused_since: Option<Instant> = None;
-        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        let mut since = Instant::now();
+        let mut backoff = Backoff::new(self.pause(), LONGEST_PAUSE);
         loop {
             match Connection::make(&self.address, settings, &self.kennel.tasks).await {
                 Ok(connection) => {
@@ -87,11 +111,11 @@ impl Guard {
                     match Client(Alone { connection, settings }).alive(self.registration.node).await {
                         Ok(()) => return Seen::Leaving,
                         Err(Error::NodeNotFound { .. }) => {
-                            return Seen::Dead("another process has its address");
+                            return Seen::Dead { reason: Reason::Restarted, since };
                         }
                         Err(error) => debug!(address = self.address, %error, "connection to a node lost"),
                     }
-                    (connected_before, refused_since) = (true, None);
+                    (connected_before, refused_since, since) = (true, None, Instant::now());
                     if began.elapsed() > LONGEST_PAUSE {
                         backoff.reset();
                         continue;
@@ -102,9 +126,9 @@ impl Guard {
                     let since = *refused_since.get_or_insert_with(Instant::now);
                     match self.patience(connected_before) {
                         Some(patience) if since.elapsed() >= patience => {
-                            return Seen::Dead("its address refuses connections");
+                            return Seen::Dead { reason: Reason::Died, since };
                         }
-                        Some(_) => tokio::time::sleep(PAUSE).await,
+                        Some(_) => tokio::time::sleep(self.pause()).await,
                         None => backoff.wait().await,
                     }
                 }
@@ -121,21 +145,42 @@ impl Guard {
     fn patience(&self, connected_before: bool) -> Option<Duration> {
         let came_back = || self.kennel.buried.lock().contains(&self.registration.node);
         match connected_before {
+            true if self.is_coordinator() => Some(REFUSING_COORDINATOR),
             true => Some(REFUSING),
             false if came_back() => None,
+            // Whoever registers listens before, and no network lies between.
+            false if self.same_host => Some(REFUSING),
             false => Some(REFUSING_FROM_THE_START),
         }
     }
 
-    /// Ends the lease of the registration.
-    async fn bury(&self) {
+    /// Ends the reign and the lease of the registration.
+    async fn bury(&self, reason: Reason, since: Instant) {
         let Registration { role, node, .. } = self.registration;
         self.kennel.buried.lock().insert(node);
         metrics::counter!("redkite_deaths_detected_total", "role" => role).increment(1);
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        if self.is_coordinator() {
+            let by = format!("node {}", self.kennel.onlooker.node);
+            let witness = Witness { reason, by, noticed: since.elapsed() };
+            while let Err(error) = self.depose(&witness).await {
+                warn!(role, %node, %error, "a dead coordinator not buried yet");
+                backoff.wait().await;
+            }
+        }
         while let Err(error) = self.revoke().await {
             warn!(role, %node, %error, "lease of a dead node not revoked yet");
             backoff.wait().await;
+        }
+    }
+
+    /// Ends its reign at once; the revocation would, too, but nobody would know why.
+    async fn depose(&self, witness: &Witness) -> std::result::Result<(), KvError> {
+        let Registration { role, node, revision } = self.registration;
+        let sessions = self.kennel.sessions.current();
+        match sessions.node(role, node).filter(|peer| peer.revision == revision) {
+            Some(dead) => bury(&*self.kennel.kv, &sessions, dead, witness).await,
+            None => Ok(()),
         }
     }
 
@@ -165,7 +210,7 @@ struct Alone<'a> {
 
 impl Caller for Alone<'_> {
     async fn call<Q: Request, A: Reply>(&self, method: &'static Method, request: Q) -> Result<A> {
-        let answer = self.connection.call(method, &Arc::new(request), self.settings).await;
+        let answer = self.connection.call(method, &Arc::new(request), None, self.settings).await;
         answer.unwrap_or_else(|failure| Err(failure.told(method, "node")))
     }
 }

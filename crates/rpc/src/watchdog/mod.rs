@@ -20,6 +20,15 @@ use redkite_types::{NodeId, Revision};
 use self::guard::Guard;
 use crate::RpcSettings;
 
+/// Who looks, for the record.
+#[derive(Clone, Debug)]
+pub struct Onlooker {
+    /// The process.
+    pub node: NodeId,
+    /// Its machine: connections to other processes of it are refused at once, or not at all.
+    pub host: String,
+}
+
 /// Watches over the nodes of some roles.
 #[derive(Debug)]
 pub struct Watchdog;
@@ -31,9 +40,18 @@ impl Watchdog {
         roles: &'static [&'static str],
         kv: Arc<dyn Kv>,
         settings: RpcSettings,
+        onlooker: Onlooker,
         tasks: &Tasks,
     ) {
-        let kennel = Arc::new(Kennel { kv, settings, tasks: tasks.clone(), buried: Mutex::default() });
+        let kennel = Kennel {
+            kv,
+            settings,
+            onlooker,
+            sessions: sessions.clone(),
+            tasks: tasks.clone(),
+            buried: Mutex::default(),
+        };
+        let kennel = Arc::new(kennel);
         tasks.spawn("watchdog", move |stopping| async move {
             kennel.follow(sessions, roles, &stopping).await;
         });
@@ -44,6 +62,8 @@ impl Watchdog {
 struct Kennel {
     kv: Arc<dyn Kv>,
     settings: RpcSettings,
+    onlooker: Onlooker,
+    sessions: SessionsView,
     tasks: Tasks,
     /// Processes that were taken for dead. Ids are not used again: who comes back was alive.
     buried: Mutex<HashSet<NodeId>>,
@@ -56,11 +76,12 @@ impl Kennel {
         let mut guarded = HashSet::new();
         loop {
             let now = watch.borrow_and_update().clone();
-            let present = registrations(&now, roles);
+            let mut present = registrations(&now, roles);
+            present.retain(|(registration, _)| registration.node != self.onlooker.node);
             guarded.retain(|registration| present.iter().any(|(present, _)| present == registration));
             for (registration, peer) in present {
                 if guarded.insert(registration) {
-                    let guard = Guard::new(self.clone(), registration, peer.info.address.clone());
+                    let guard = Guard::new(self.clone(), registration, peer);
                     let sessions = sessions.watch();
                     self.tasks.spawn("watchdog-guard", |stopping| guard.stand(sessions, stopping));
                 }

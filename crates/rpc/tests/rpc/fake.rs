@@ -75,6 +75,7 @@ impl Fake {
             root: Some(self.clone()),
             data: Some(self.clone()),
             query: Some(self.clone()),
+            seats: None,
         }
     }
 

@@ -148,6 +148,7 @@ pub(crate) fn errors() -> Vec<Error> {
         Error::DatabaseNumLimit { limit: 4 },
         Error::DatabaseInvalidName { database: name(), reason: text() },
         Error::NodeNotFound { node: 5 },
+        Error::NodeNotMatch { expected: 5, actual: 6 },
         Error::Io { reason: text() },
         Error::InvalidParameter { reason: text() },
         Error::MissingParameter { reason: text() },

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use redkite_cluster::kv::KeyValue;
-use redkite_rpc::{RpcSettings, Watchdog, role};
+use redkite_rpc::{Onlooker, RpcSettings, Watchdog, role};
 use redkite_types::NodeId;
 use tokio::net::TcpListener;
 
@@ -19,6 +19,7 @@ fn watch(world: &World) {
         &[role::DATA_NODE, ROLE],
         world.kv.clone(),
         settings,
+        Onlooker { node: NodeId(9), host: "here".to_owned() },
         &world.tasks,
     );
 }

@@ -47,6 +47,7 @@ impl World {
             kv: kv.clone(),
             tasks: tasks.clone(),
             settings,
+            ahead: true,
         };
         Self { kv, tasks, sessions, peers: Peers::new(parts), _directory: directory }
     }

@@ -10,7 +10,7 @@ use redkite_cluster::IdAllocator;
 use redkite_cluster::kv::etcd::EtcdKv;
 use redkite_cluster::kv::{Compare, Kv, KvError, Txn};
 use redkite_cluster::sessions::SessionsView;
-use redkite_rpc::{RpcSettings, Watchdog};
+use redkite_rpc::{Onlooker, RpcSettings, Watchdog};
 use redkite_runtime::{Backoff, Clock, HybridClock, SystemClock, Tasks};
 use redkite_storage::{BucketStore, CacheSettings, ObjectStore};
 use redkite_types::NodeId;
@@ -81,7 +81,9 @@ impl Ground {
 
     /// Looks whether the processes of some roles live, and ends the leases of dead ones.
     pub(super) fn watch_over(&self, roles: &'static [&'static str], tasks: &Tasks) {
-        Watchdog::start(self.sessions.clone(), roles, self.kv.clone(), self.rpc.clone(), tasks);
+        let onlooker = Onlooker { node: self.node, host: host_name() };
+        let settings = self.rpc.clone();
+        Watchdog::start(self.sessions.clone(), roles, self.kv.clone(), settings, onlooker, tasks);
     }
 
     /// The bucket.
@@ -90,6 +92,11 @@ impl Ground {
         let bucket = self.store.as_ref().expect("opened for every role that needs it");
         bucket.store.clone()
     }
+}
+
+/// The name of this machine.
+pub(crate) fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 async fn open_bucket(settings: &Settings, status: &Status) -> anyhow::Result<Bucket> {

@@ -4,6 +4,9 @@
 //! ground    what every role stands on: etcd, the bucket, this process's id; waited for, never crashed on
 //! roles     the roles themselves, told of each other by their sessions
 //! seat      a coordinator that stands by until it is elected, and again once it is deposed
+//! tenure    what it is doing at the moment, for itself and for whoever asks
+//! steward   answers those who steer: status and handover
+//! lag       how far this process's copy of the records is behind
 //! nodes     which nodes are alive, as coordinators want to know it
 //! address   where others find this process
 //! leave     what a stop waits for
@@ -12,11 +15,14 @@
 mod address;
 mod ground;
 mod labels;
+mod lag;
 mod leave;
 mod nodes;
 mod roles;
 mod seat;
 mod status;
+mod steward;
+mod tenure;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +36,7 @@ use crate::settings::Settings;
 use crate::{http, telemetry};
 use address::Door;
 use ground::Ground;
+pub(crate) use ground::host_name;
 use roles::Roles;
 use status::Status;
 

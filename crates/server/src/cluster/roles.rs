@@ -12,28 +12,33 @@ use redkite_coordinator::{
 use redkite_data_node::{DataNode, DataNodeSettings};
 use redkite_proxy::{Proxy, ProxyParts};
 use redkite_query_node::{QueryNode, QueryNodeSettings};
-use redkite_rpc::{Peers, PeersParts, Services};
+use redkite_rpc::{Peers, PeersParts, Services, seats_at};
 use redkite_runtime::{CpuPool, Tasks};
-use redkite_service::{DataCoord, QueryCoord, RootCoord};
+use redkite_service::{DataCoord, Error, QueryCoord, RootCoord, SeatState, Seats as _};
 use redkite_streaming_node::StreamingNode;
 use redkite_wal::ObjectLogs;
 use tokio::net::TcpListener;
 use tracing::{info, warn};
 
 use super::address::Door;
-use super::ground::Ground;
+use super::ground::{self, Ground};
 use super::nodes::{SessionAddresses, SessionNodes, query_nodes};
-use super::seat::{Seat, Start, Watch, occupy};
+use super::seat::{Seat, Start, occupy};
+use super::steward::Steward;
+use super::tenure::Tenure;
 use super::{Job, Role};
-use super::{labels, leave};
+use super::{labels, lag, leave};
 use crate::front::announce;
-use crate::http::{self, Health, HealthCheck};
+use crate::http::{self, Health, HealthCheck, StateCode};
 use crate::ids::SharedIds;
 use crate::parts;
 use crate::settings::Settings;
 
 /// How long streaming nodes may take to settle writes at the end.
 const SETTLE: Duration = Duration::from_secs(5);
+
+/// How long the active one may take to say that it lives, when there may be only one.
+const ALONE: Duration = Duration::from_secs(1);
 
 /// The roles, running.
 pub(super) struct Roles {
@@ -83,6 +88,7 @@ impl Roles {
             kv: ground.kv.clone(),
             tasks: ground.tasks.child("peers"),
             settings: ground.rpc.clone(),
+            ahead: job.roles.contains(&Role::Proxy),
         }));
         let listening = internal.local_addr()?;
         let address = door.advertised(listening.port());
@@ -102,6 +108,7 @@ impl Roles {
         for role in job.roles {
             roles.add(*role, &maker, external).await.with_context(|| role.name())?;
         }
+        roles.watch_lag();
         roles.serve(internal);
         announce("internal", listening);
         Ok(roles)
@@ -142,6 +149,7 @@ impl Roles {
             root: self.seats.root.clone().map(|seat| seat as _),
             data: self.seats.data.clone().map(|seat| seat as _),
             query: self.seats.query.clone().map(|seat| seat as _),
+            seats: Some(self.steward()),
         };
         let settings = self.ground.rpc.clone();
         self.ground
@@ -149,6 +157,28 @@ impl Roles {
             .spawn("internal", |stopping| redkite_rpc::serve(listener, services, settings, stopping));
         if let Some(streaming) = &self.streaming {
             streaming.start();
+        }
+    }
+
+    /// Answers those who steer.
+    fn steward(&self) -> Arc<Steward> {
+        let ground = &self.ground;
+        Arc::new(Steward {
+            node: ground.node,
+            tenures: self.seats.tenures(),
+            sessions: ground.sessions.clone(),
+            kv: ground.kv.clone(),
+            view: ground.view.clone(),
+            settings: ground.rpc.clone(),
+            tasks: ground.tasks.child("steward"),
+        })
+    }
+
+    fn watch_lag(&self) {
+        let (tenures, ground) = (self.seats.tenures(), &self.ground);
+        if !tenures.is_empty() {
+            let (kv, view) = (ground.kv.clone(), ground.view.clone());
+            ground.tasks.spawn("lag", |stopping| lag::watch(kv, view, tenures, stopping));
         }
     }
 
@@ -163,10 +193,10 @@ impl Roles {
         let sessions: Vec<_> = self.sessions.iter().map(|(role, session)| (*role, session.lease())).collect();
         Arc::new(move || {
             let (kv, streaming, query) = (kv.clone(), streaming.clone(), query.clone());
-            let mut report: Vec<Health> = seats.roles().map(|role| Health::of(role.name())).collect();
+            let mut report: Vec<Health> = seats.tenures().iter().map(|tenure| health_of(tenure)).collect();
             report.extend(sessions.iter().map(|(role, lease)| {
                 let lost = lease.borrow().is_none().then(|| "session is being registered again".to_owned());
-                Health { name: role.name(), problems: lost.into_iter().collect() }
+                Health { problems: lost.into_iter().collect(), ..Health::of(role.name()) }
             }));
             async move {
                 let metastore = http::metastore_problems(&*kv).await;
@@ -191,9 +221,13 @@ impl Roles {
     /// Tells that this process is leaving, and waits until others serve what it serves.
     pub(super) async fn leave(&self, patience: Duration) {
         self.elections.stop(SETTLE).await;
-        for (role, session) in &self.sessions {
-            if let Err(error) = session.update(|info| info.stopping = true).await {
-                warn!(role = role.name(), %error, "others were not told that this process is leaving");
+        let candidates = self.candidates.iter().map(Candidate::session);
+        for session in candidates.chain(self.sessions.iter().map(|(_, session)| session)) {
+            let told = session.update(|info| info.stopping = true);
+            match tokio::time::timeout(SETTLE, told).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(key = session.key(), %error, "others do not know that it is leaving"),
+                Err(_) => warn!(key = session.key(), "others do not know that it is leaving"),
             }
         }
         if tokio::time::timeout(patience, self.nothing_left()).await.is_err() {
@@ -247,14 +281,25 @@ fn shard_problems(streaming: Option<&StreamingNode>) -> Vec<String> {
         .collect()
 }
 
+/// A standby is well, and so is one that takes over.
+fn health_of(tenure: &Tenure) -> Health {
+    let state = match tenure.state() {
+        SeatState::Active => StateCode::Healthy,
+        SeatState::Starting => StateCode::Initializing,
+        SeatState::StandBy => StateCode::StandBy,
+        SeatState::Stopping => StateCode::Stopping,
+    };
+    Health { name: tenure.role().name(), state, problems: tenure.hindrance().into_iter().collect() }
+}
+
 impl Seats {
-    fn roles(&self) -> impl Iterator<Item = Role> + use<> {
-        let roles = [
-            self.root.as_ref().map(|_| Role::RootCoord),
-            self.data.as_ref().map(|_| Role::DataCoord),
-            self.query.as_ref().map(|_| Role::QueryCoord),
+    fn tenures(&self) -> Vec<Arc<Tenure>> {
+        let tenures = [
+            self.root.as_ref().map(|seat| seat.tenure()),
+            self.data.as_ref().map(|seat| seat.tenure()),
+            self.query.as_ref().map(|seat| seat.tenure()),
         ];
-        roles.into_iter().flatten()
+        tenures.into_iter().flatten().cloned().collect()
     }
 }
 
@@ -266,7 +311,7 @@ impl Maker<'_> {
             address: self.address.clone(),
             exclusive: role.is_coordinator(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            host_name: ground::host_name(),
             server_labels: labels::of(role.name(), crate::settings::environment()),
             ..SessionInfo::default()
         }
@@ -355,11 +400,16 @@ impl Maker<'_> {
     async fn coordinator(&self, role: Role, seats: &mut Seats) -> anyhow::Result<Candidate> {
         let ground = self.ground.clone();
         if !self.may_stand_by(role) {
-            self.refuse_second(role)?;
+            self.refuse_second(role).await?;
         }
-        let candidate =
-            Candidate::start(ground.kv.clone(), self.session(role), &self.session_settings(), &ground.tasks)
-                .await?;
+        let candidate = Candidate::start(
+            ground.kv.clone(),
+            self.session(role),
+            &self.session_settings(),
+            ground.clock.clone(),
+            &ground.tasks,
+        )
+        .await?;
         match role {
             Role::RootCoord => {
                 let start: Start<dyn RootCoord> = Arc::new(move |leadership, tasks| {
@@ -399,10 +449,11 @@ impl Maker<'_> {
         candidate: &Candidate,
         start: Start<C>,
     ) -> Arc<Seat<C>> {
-        let seat = Seat::new(role, self.ground.node);
-        let (occupied, candidate, ground) = (seat.clone(), candidate.clone(), self.ground.clone());
-        let watch: Watch = Arc::new(move |tasks| ground.watch_over(candidates_of(role), tasks));
-        self.elections.spawn("election", |stopping| occupy(occupied, candidate, watch, start, stopping));
+        let seat = Seat::new(Tenure::new(role, self.ground.node, self.ground.clock.clone()));
+        let (occupied, candidate) = (seat.clone(), candidate.clone());
+        // Whoever is active, too: it hands over to nobody who is dead.
+        self.ground.watch_over(candidates_of(role), &self.elections);
+        self.elections.spawn("election", |stopping| occupy(occupied, candidate, start, stopping));
         seat
     }
 
@@ -416,14 +467,34 @@ impl Maker<'_> {
             }
     }
 
-    fn refuse_second(&self, role: Role) -> anyhow::Result<()> {
-        let sessions = self.ground.sessions.current();
-        match sessions.active(role.name()) {
+    /// Alone means alone: refuses while another is active. One that died is buried, not waited for.
+    async fn refuse_second(&self, role: Role) -> anyhow::Result<()> {
+        let ground = &self.ground;
+        let watching = ground.tasks.child("looks");
+        ground.watch_over(candidates_of(role), &watching);
+        let mut sessions = ground.sessions.watch();
+        let refused = loop {
+            let active = sessions.borrow_and_update().active(role.name()).cloned();
+            let Some(active) = active else { break None };
+            let (node, address) = (active.info.node(), &active.info.address);
+            let remote = seats_at(node, address, &ground.rpc, &watching);
+            // At our own address there is nobody but us.
+            if *address == self.address {
+                break None;
+            }
+            let answer = tokio::time::timeout(ALONE, remote.seats()).await;
+            if let Ok(Ok(_) | Err(Error::Unimplemented { .. })) = answer {
+                break Some((node, address.clone()));
+            }
+            warn!(role = role.name(), %node, address, "waits until one that does not answer is gone");
+            // Never an error: the view lives as long as its tasks.
+            let _ = tokio::time::timeout(ALONE, sessions.changed()).await;
+        };
+        watching.cancel();
+        match refused {
             None => Ok(()),
-            Some(active) => anyhow::bail!(
-                "node {} at {} is the {} already, and enableActiveStandby is off",
-                active.info.server_id,
-                active.info.address,
+            Some((node, address)) => anyhow::bail!(
+                "node {node} at {address} is the {} already, and enableActiveStandby is off",
                 role.name()
             ),
         }

@@ -10,55 +10,57 @@ use parking_lot::RwLock;
 use redkite_cluster::{Candidate, KvError, Leadership};
 use redkite_runtime::{Backoff, Stopping, Tasks};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewIndex, NewLoad, PlacementCommand, QueryCoord,
-    RequestId, Result, RootCoord,
+    CompactionProgress, DataCoord, Ddl, DdlAck, NewIndex, NewLoad, PlacementCommand, QueryCoord, RequestId,
+    Result, RootCoord,
 };
-use redkite_types::{CollectionId, IndexId, NodeId, PartitionId, TaskId};
+use redkite_types::{CollectionId, IndexId, PartitionId, TaskId};
 use tracing::{info, warn};
 
-use super::Role;
+use super::tenure::Tenure;
 
 /// How often a standby says that it is one.
 const REMINDER: Duration = Duration::from_secs(10);
 /// How long the tasks of a deposed coordinator may take to end; what they write is refused anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long giving a role up may take; then it ends with the lease.
+const GIVING_UP: Duration = Duration::from_secs(3);
 
 /// Where the coordinator of a role is found, while it is active.
 pub(super) struct Seat<C: ?Sized> {
-    role: Role,
-    node: NodeId,
-    active: RwLock<Option<Arc<C>>>,
+    tenure: Arc<Tenure>,
+    coordinator: RwLock<Option<Arc<C>>>,
 }
 
 impl<C: ?Sized> Seat<C> {
-    pub(super) fn new(role: Role, node: NodeId) -> Arc<Self> {
-        Arc::new(Self { role, node, active: RwLock::new(None) })
+    pub(super) fn new(tenure: Tenure) -> Arc<Self> {
+        Arc::new(Self { tenure: Arc::new(tenure), coordinator: RwLock::new(None) })
+    }
+
+    pub(super) fn tenure(&self) -> &Arc<Tenure> {
+        &self.tenure
     }
 
     /// The coordinator.
     ///
     /// # Errors
     /// If it stands by.
-    pub(super) fn get(&self) -> Result<Arc<C>> {
-        self.active.read().clone().ok_or_else(|| Error::NotReady {
-            role: self.role.name().to_owned(),
-            node: self.node.0,
-            state: "StandBy".to_owned(),
-        })
+    async fn get(&self) -> Result<Arc<C>> {
+        self.tenure.active().await?;
+        self.coordinator.read().clone().ok_or_else(|| self.tenure.not_ready())
     }
 }
 
 #[async_trait]
 impl RootCoord for Seat<dyn RootCoord> {
     async fn execute(&self, id: RequestId, command: Ddl) -> Result<DdlAck> {
-        self.get()?.execute(id, command).await
+        self.get().await?.execute(id, command).await
     }
 }
 
 #[async_trait]
 impl DataCoord for Seat<dyn DataCoord> {
     async fn create_index(&self, id: RequestId, index: NewIndex) -> Result<DdlAck> {
-        self.get()?.create_index(id, index).await
+        self.get().await?.create_index(id, index).await
     }
 
     async fn alter_index(
@@ -69,30 +71,30 @@ impl DataCoord for Seat<dyn DataCoord> {
         set: BTreeMap<String, String>,
         delete: Vec<String>,
     ) -> Result<DdlAck> {
-        self.get()?.alter_index(id, collection, name, set, delete).await
+        self.get().await?.alter_index(id, collection, name, set, delete).await
     }
 
     async fn drop_index(&self, id: RequestId, collection: CollectionId, index: IndexId) -> Result<DdlAck> {
-        self.get()?.drop_index(id, collection, index).await
+        self.get().await?.drop_index(id, collection, index).await
     }
 
     async fn compact(&self, id: RequestId, collection: CollectionId) -> Result<(TaskId, usize)> {
-        self.get()?.compact(id, collection).await
+        self.get().await?.compact(id, collection).await
     }
 
     async fn compaction(&self, compaction: TaskId) -> Result<CompactionProgress> {
-        self.get()?.compaction(compaction).await
+        self.get().await?.compaction(compaction).await
     }
 }
 
 #[async_trait]
 impl QueryCoord for Seat<dyn QueryCoord> {
     async fn load(&self, id: RequestId, load: NewLoad) -> Result<DdlAck> {
-        self.get()?.load(id, load).await
+        self.get().await?.load(id, load).await
     }
 
     async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck> {
-        self.get()?.place(id, command).await
+        self.get().await?.place(id, command).await
     }
 
     async fn release(
@@ -101,75 +103,91 @@ impl QueryCoord for Seat<dyn QueryCoord> {
         collection: CollectionId,
         partitions: Vec<PartitionId>,
     ) -> Result<DdlAck> {
-        self.get()?.release(id, collection, partitions).await
+        self.get().await?.release(id, collection, partitions).await
     }
 }
 
 /// What becomes a coordinator when it is elected.
 pub(super) type Start<C> = Arc<dyn Fn(Leadership, Tasks) -> BoxFuture<'static, Result<Arc<C>>> + Send + Sync>;
 
-/// What a standby does meanwhile: looks whether the active one still lives.
-pub(super) type Watch = Arc<dyn Fn(&Tasks) + Send + Sync>;
-
 /// Stands by and leads in turns until stopped.
 pub(super) async fn occupy<C: ?Sized + Send + Sync + 'static>(
     seat: Arc<Seat<C>>,
     candidate: Candidate,
-    watch: Watch,
     start: Start<C>,
     stopping: Stopping,
 ) {
+    let role = seat.tenure.role().name();
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
     loop {
-        let Some(elected) = stopping.race(stand_by(seat.role, &candidate, &watch)).await else { return };
-        let leadership = match elected {
-            Ok(leadership) => leadership,
-            Err(error) => {
-                warn!(role = seat.role.name(), %error, "election failed");
-                if stopping.race(backoff.wait()).await.is_none() {
-                    return;
-                }
-                continue;
-            }
+        let led = match stopping.race(stand_by(&seat.tenure, &candidate)).await {
+            None => break,
+            Some(Err(error)) => Err(error.to_string()),
+            Some(Ok(leadership)) => reign(&seat, &leadership, &start, &stopping).await,
         };
-        let tasks = Tasks::new(seat.role.name());
-        let led = lead(&seat, &leadership, &start, &tasks, &stopping).await;
-        *seat.active.write() = None;
-        tasks.stop(PATIENCE).await;
-        if let Err(error) = leadership.resign().await {
-            warn!(role = seat.role.name(), %error, "the role was not given up; it ends with the lease");
+        if stopping.now() {
+            break;
         }
+        seat.tenure.stand_by();
         match led {
-            Ok(()) if stopping.now() => return,
             Ok(()) => backoff.reset(),
             Err(error) => {
-                warn!(role = seat.role.name(), %error, "coordinator did not start");
+                warn!(role, error, "coordinator did not start");
                 if stopping.race(backoff.wait()).await.is_none() {
-                    return;
+                    break;
                 }
             }
         }
     }
+    seat.tenure.stop();
 }
 
-async fn stand_by(
-    role: Role,
-    candidate: &Candidate,
-    watch: &Watch,
-) -> std::result::Result<Leadership, KvError> {
-    let tasks = Tasks::new("standby");
-    watch(&tasks);
+async fn stand_by(tenure: &Tenure, candidate: &Candidate) -> std::result::Result<Leadership, KvError> {
+    let role = tenure.role().name();
+    info!(role, "stands by until it is elected");
     let campaign = candidate.campaign();
     tokio::pin!(campaign);
-    let elected = loop {
+    loop {
+        tenure.hinder(candidate.hindrance());
         match tokio::time::timeout(REMINDER, &mut campaign).await {
-            Ok(elected) => break elected,
-            Err(_) => info!(role = role.name(), "in STANDBY"),
+            Ok(elected) => return elected,
+            Err(_) => info!(role, "in STANDBY"),
+        }
+    }
+}
+
+/// Takes over, leads, and gives the role up: first for others, then in this process, so that nobody waits
+/// for what is left to do here.
+async fn reign<C: ?Sized + Send + Sync + 'static>(
+    seat: &Seat<C>,
+    leadership: &Leadership,
+    start: &Start<C>,
+    stopping: &Stopping,
+) -> std::result::Result<(), String> {
+    let role = seat.tenure.role().name();
+    seat.tenure.take_over(leadership);
+    info!(role, epoch = leadership.epoch(), "switches from standby to active");
+    let tasks = Tasks::new(role);
+    let led = lead(seat, leadership, start, &tasks, stopping).await;
+    let given_up = async {
+        let ended = match leadership.is_lost() {
+            true => tokio::time::timeout(GIVING_UP, leadership.withdraw()).await,
+            false => tokio::time::timeout(GIVING_UP, leadership.resign()).await,
+        };
+        match ended {
+            Ok(Ok(())) => info!(role, epoch = leadership.epoch(), "role given up"),
+            Ok(Err(error)) => warn!(role, %error, "role not given up; it ends with the lease"),
+            Err(_) => warn!(role, "role not given up, the metastore does not answer; it ends with the lease"),
         }
     };
-    // What it watched is over, one way or another; nobody waits for it.
-    tasks.stop(Duration::ZERO).await;
-    elected
+    // Calls that come now go elsewhere; those on their way are fenced, and repeated by who sent them.
+    match stopping.now() {
+        true => seat.tenure.stop(),
+        false => seat.tenure.stand_by(),
+    }
+    *seat.coordinator.write() = None;
+    tokio::join!(given_up, tasks.stop(PATIENCE));
+    led.map_err(|error| error.to_string())
 }
 
 /// Leads until deposed or stopped.
@@ -186,11 +204,17 @@ async fn lead<C: ?Sized>(
         () = leadership.lost() => return Ok(()),
         () = stopping.wait() => return Ok(()),
     };
-    *seat.active.write() = Some(coordinator);
-    info!(role = seat.role.name(), revision = %leadership.revision(), "ACTIVE");
+    *seat.coordinator.write() = Some(coordinator);
+    seat.tenure.lead(leadership);
+    let took = leadership.since_vacant().as_secs_f64();
+    let (role, epoch) = (seat.tenure.role().name(), leadership.epoch());
+    info!(role, epoch, revision = %leadership.revision(), took, "ACTIVE");
     tokio::select! {
-        () = leadership.lost() => warn!(role = seat.role.name(), "deposed, standing by"),
+        () = leadership.lost() => warn!(role, epoch, "deposed, standing by"),
         () = stopping.wait() => {}
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

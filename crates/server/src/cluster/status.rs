@@ -41,7 +41,8 @@ impl Status {
             match &*stage {
                 Stage::Started(check) => check(),
                 Stage::Starting(what) => {
-                    let problem = |role: &Role| Health { name: role.name(), problems: vec![what.clone()] };
+                    let problem =
+                        |role: &Role| Health { problems: vec![what.clone()], ..Health::of(role.name()) };
                     let problems = status.roles.iter().map(problem).collect();
                     Box::pin(async move { problems })
                 }

@@ -1,7 +1,9 @@
-//! What does the cluster look like? `redkite ctl`, read from the metastore alone.
+//! What does the cluster look like? `redkite ctl`.
 //!
-//! No role is asked, so it also works when all of them are down.
+//! Records are read from the metastore alone, which also works when every role is down. Only coordinators are
+//! asked themselves: whether they live is what one wants to know.
 
+mod coordinators;
 mod table;
 mod tables;
 
@@ -16,19 +18,32 @@ use redkite_cluster::sessions::SessionsView;
 use redkite_runtime::Tasks;
 use std::sync::Arc;
 
-use crate::front;
 use crate::settings::Settings;
+use crate::{cluster, front};
+use coordinators::{Desk, Handover, OfRole};
 use table::Table;
 use tables::Picture;
 
 /// How long etcd may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What to show.
-#[derive(Clone, Copy, Debug, Subcommand)]
+/// What to show or do.
+#[derive(Clone, Debug, Subcommand)]
 pub(crate) enum What {
-    /// Coordinators: who is active, who stands by.
-    Roles,
+    /// Coordinators: who is active, who stands by, and how far behind.
+    #[command(alias = "roles")]
+    Coordinators,
+    /// Elections of coordinators, with their reasons.
+    Elections(OfRole),
+    /// Hands a coordinator's role over to another process.
+    Handover(Handover),
+    #[command(flatten)]
+    Records(Records),
+}
+
+/// What to show of the records.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Records {
     /// Every node with its role, address and state.
     Nodes,
     /// Sessions as they are recorded, with their leases.
@@ -49,17 +64,19 @@ pub(crate) struct Of {
     pub(crate) collection: Option<i64>,
 }
 
-/// Prints it.
-pub(crate) fn run(settings: &Settings, what: What, json: bool) -> anyhow::Result<()> {
+/// Does it, and prints what there is to say.
+pub(crate) fn run(settings: &Settings, what: &What, json: bool) -> anyhow::Result<()> {
     front::block_on(async {
         let tasks = Tasks::new("ctl");
-        let endpoints = settings.etcd.connection.endpoints.join(",");
-        let looked = tokio::time::timeout(PATIENCE, look(settings, &tasks)).await;
-        let picture = match looked {
-            Ok(picture) => picture.with_context(|| format!("etcd at {endpoints}"))?,
-            Err(_) => bail!("etcd at {endpoints} does not answer"),
+        let table = match what {
+            What::Records(records) => tables::draw(&look(settings, &tasks).await?, *records),
+            What::Coordinators => desk(settings, &tasks).await?.coordinators().await?,
+            What::Elections(of) => desk(settings, &tasks).await?.elections(of).await?,
+            What::Handover(handover) => {
+                let by = format!("ctl on {}", cluster::host_name());
+                desk(settings, &tasks).await?.hand_over(handover, &by).await?
+            }
         };
-        let table = tables::draw(&picture, what);
         let text = if json { table.to_json() } else { table.to_text() };
         print(&text)?;
         tasks.stop(Duration::from_millis(100)).await;
@@ -67,11 +84,35 @@ pub(crate) fn run(settings: &Settings, what: What, json: bool) -> anyhow::Result
     })
 }
 
+/// The records and sessions of now.
 async fn look(settings: &Settings, tasks: &Tasks) -> anyhow::Result<Picture> {
+    let looking = async {
+        let Desk { kv, sessions, .. } = sit_down(settings, tasks).await?;
+        let view = MetadataView::start(kv, tasks).await?;
+        Ok(Picture { metadata: view.read(Clone::clone), sessions: sessions.current() })
+    };
+    in_time(settings, looking).await
+}
+
+async fn desk(settings: &Settings, tasks: &Tasks) -> anyhow::Result<Desk> {
+    in_time(settings, sit_down(settings, tasks)).await
+}
+
+async fn sit_down(settings: &Settings, tasks: &Tasks) -> anyhow::Result<Desk> {
     let kv: Arc<dyn Kv> = EtcdKv::new(&settings.etcd.connection, &settings.etcd.prefix())?;
-    let view = MetadataView::start(kv.clone(), tasks).await?;
-    let sessions = SessionsView::start(kv, tasks).await?;
-    Ok(Picture { metadata: view.read(Clone::clone), sessions: sessions.current() })
+    let sessions = SessionsView::start(kv.clone(), tasks).await?;
+    Ok(Desk { kv, sessions, rpc: settings.rpc.clone(), tasks: tasks.clone() })
+}
+
+async fn in_time<T>(
+    settings: &Settings,
+    looking: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let endpoints = settings.etcd.connection.endpoints.join(",");
+    match tokio::time::timeout(PATIENCE, looking).await {
+        Ok(looked) => looked.with_context(|| format!("etcd at {endpoints}")),
+        Err(_) => bail!("etcd at {endpoints} does not answer"),
+    }
 }
 
 fn print(text: &str) -> std::io::Result<()> {

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use redkite_runtime::{Clock, SystemClock};
+
 /// One cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cell {
@@ -9,6 +11,10 @@ pub(super) enum Cell {
     Number(i64),
     /// Shown as KiB, MiB and so on.
     Bytes(u64),
+    /// Milliseconds since the Unix epoch, shown as how long ago on this machine's clock.
+    Time(u64),
+    /// A span in milliseconds.
+    Millis(u64),
 }
 
 /// Rows under named columns.
@@ -46,7 +52,7 @@ impl Cell {
         match self {
             Self::Text(text) => text.clone().into(),
             Self::Number(number) => (*number).into(),
-            Self::Bytes(bytes) => (*bytes).into(),
+            Self::Bytes(number) | Self::Time(number) | Self::Millis(number) => (*number).into(),
         }
     }
 
@@ -56,11 +62,31 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Number(number) => number.to_string(),
             Self::Bytes(bytes) => size(*bytes),
+            Self::Time(millis) => age(*millis),
+            Self::Millis(millis) => span(*millis),
         }
     }
 
     fn is_text(&self) -> bool {
         matches!(self, Self::Text(_))
+    }
+}
+
+/// How long ago, on this machine's clock.
+pub(super) fn age(millis: u64) -> String {
+    let seconds = SystemClock.now_millis().saturating_sub(millis) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        _ => format!("{} h ago", seconds / 3600),
+    }
+}
+
+fn span(millis: u64) -> String {
+    match millis {
+        u64::MAX => "unknown".to_owned(),
+        0..10_000 => format!("{millis} ms"),
+        _ => format!("{} s", millis / 1000),
     }
 }
 
@@ -129,6 +155,7 @@ mod tests {
         table.add(["a".into(), 5.into(), Cell::Bytes(1_572_864)]);
         table.add(["".into(), 1000.into(), Cell::Bytes(12)]);
         assert_eq!(table.to_text(), "NAME  ROWS     SIZE\na        5  1.5 MiB\n-     1000     12 B\n");
+        assert_eq!((span(999), span(12_345)), ("999 ms".to_owned(), "12 s".to_owned()));
         assert_eq!(table.rows[0][2].to_json(), 1_572_864);
     }
 }

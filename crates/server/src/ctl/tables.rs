@@ -6,8 +6,8 @@ use redkite_catalog::{Metadata, SegmentRecord, SegmentState, TaskKind, TaskOutco
 use redkite_cluster::sessions::Sessions;
 use redkite_types::{CollectionId, NodeId, SegmentId, Timestamp};
 
-use super::table::{Cell, Table};
-use super::{Of, What};
+use super::table::{self, Cell, Table};
+use super::{Of, Records};
 use crate::cluster::Role;
 
 /// The metastore at a moment.
@@ -16,37 +16,14 @@ pub(super) struct Picture {
     pub(super) sessions: Arc<Sessions>,
 }
 
-pub(super) fn draw(picture: &Picture, what: What) -> Table {
+pub(super) fn draw(picture: &Picture, what: Records) -> Table {
     match what {
-        What::Roles => roles(picture),
-        What::Nodes => nodes(picture),
-        What::Sessions => sessions(picture),
-        What::Shards(of) => shards(picture, of),
-        What::Segments(of) => segments(picture, of),
-        What::Tasks => tasks(picture),
+        Records::Nodes => nodes(picture),
+        Records::Sessions => sessions(picture),
+        Records::Shards(of) => shards(picture, of),
+        Records::Segments(of) => segments(picture, of),
+        Records::Tasks => tasks(picture),
     }
-}
-
-fn roles(picture: &Picture) -> Table {
-    let mut table = Table::new(&["role", "active", "address", "epoch", "standby"]);
-    for role in Role::ALL.into_iter().filter(|role| role.is_coordinator()) {
-        let active = picture.sessions.active(role.name());
-        let id = active.map(|peer| peer.info.node());
-        let standby: Vec<String> = picture
-            .sessions
-            .nodes(role.name())
-            .filter(|(node, _)| Some(*node) != id)
-            .map(|(node, peer)| format!("{node} ({})", peer.info.address))
-            .collect();
-        table.add([
-            role.name().into(),
-            id.map_or_else(|| "nobody".to_owned(), |node| node.to_string()).into(),
-            active.map_or("", |peer| peer.info.address.as_str()).into(),
-            active.map_or(0, |peer| peer.revision.0).into(),
-            standby.join(", ").into(),
-        ]);
-    }
-    table
 }
 
 fn nodes(picture: &Picture) -> Table {
@@ -157,18 +134,9 @@ fn shards(picture: &Picture, of: Of) -> Table {
     table
 }
 
-/// How long ago, on this machine's clock.
+/// How long ago.
 fn age(timestamp: Timestamp) -> String {
-    use redkite_runtime::{Clock, SystemClock};
-    if timestamp == Timestamp::ZERO {
-        return String::new();
-    }
-    let seconds = SystemClock.now_millis().saturating_sub(timestamp.physical()) / 1000;
-    match seconds {
-        0..120 => format!("{seconds} s ago"),
-        120..7200 => format!("{} min ago", seconds / 60),
-        _ => format!("{} h ago", seconds / 3600),
-    }
+    if timestamp == Timestamp::ZERO { String::new() } else { table::age(timestamp.physical()) }
 }
 
 fn segments(picture: &Picture, of: Of) -> Table {

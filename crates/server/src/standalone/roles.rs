@@ -70,7 +70,9 @@ impl Ground {
 
     /// Becomes the active coordinator of a role; nobody else competes.
     async fn lead(&self, role: &str) -> anyhow::Result<(Candidate, redkite_coordinator::Environment)> {
-        let candidate = Candidate::start(self.kv.clone(), session(role), &SESSION, &self.tasks).await?;
+        let clock = self.clock.clone();
+        let candidate =
+            Candidate::start(self.kv.clone(), session(role), &SESSION, clock, &self.tasks).await?;
         let leadership = candidate.campaign().await?;
         let environment = redkite_coordinator::Environment {
             view: self.view.clone(),
@@ -131,7 +133,7 @@ impl Roles {
                 let shards = streaming.health().into_iter();
                 let shards =
                     shards.filter_map(|shard| Some(format!("shard {}: {}", shard.shard, shard.problem?)));
-                let with = |name, problems| Health { name, problems };
+                let with = |name, problems| Health { problems, ..Health::of(name) };
                 vec![
                     with("proxy", Vec::new()),
                     // Coordinators live in the metastore.

@@ -458,7 +458,12 @@ impl World {
 
     /// Forgets segments that are garbage; whether there were any.
     fn collect(&mut self) -> bool {
-        let due = garbage::segments(&self.records.metadata, Timestamp::MAX);
+        let metadata = &self.records.metadata;
+        let of = |collection: &redkite_types::CollectionId| {
+            let due = garbage::segments(metadata, *collection, Timestamp::MAX).into_iter();
+            due.map(|segment| (*collection, segment)).collect::<Vec<_>>()
+        };
+        let due: Vec<_> = metadata.collections.keys().flat_map(of).collect();
         for key in &due {
             self.records.delete::<SegmentRecord>(key);
         }
