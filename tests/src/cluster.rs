@@ -268,6 +268,19 @@ impl Cluster {
         proxies.map(|proxy| proxy.process.address("proxy")).collect()
     }
 
+    /// What `redkite ctl` prints.
+    ///
+    /// # Errors
+    /// If it fails: what it says then.
+    pub async fn ctl(&self, what: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(binary());
+        let endpoints = format!("etcd.endpoints={}", self.etcd.endpoints());
+        let output = command.arg("ctl").args(["--set", &endpoints]).args(what).output().await?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "redkite ctl {what:?}: {said}");
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
     /// A look at what etcd says.
     ///
     /// # Errors
@@ -319,8 +332,25 @@ impl Cluster {
     /// # Errors
     /// If it does not in time, or not cleanly.
     pub async fn leave(&mut self, position: usize) -> anyhow::Result<&'static str> {
-        let member = self.members.remove(position);
-        let status = member.process.terminate(PATIENCE).await?;
+        self.dismiss(position)?;
+        self.left(position).await
+    }
+
+    /// Asks a member to leave, and does not wait.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn dismiss(&self, position: usize) -> anyhow::Result<()> {
+        self.members[position].process.signal(Signal::TERM)
+    }
+
+    /// Waits until a member that was asked to leave has left; its role.
+    ///
+    /// # Errors
+    /// If it does not in time, or not cleanly.
+    pub async fn left(&mut self, position: usize) -> anyhow::Result<&'static str> {
+        let mut member = self.members.remove(position);
+        let status = member.process.ended(PATIENCE).await?;
         ensure!(status.success(), "{} ended with {status}", member.role);
         Ok(member.role)
     }

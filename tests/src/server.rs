@@ -174,7 +174,10 @@ pub async fn health(pages: SocketAddr) -> anyhow::Result<(bool, serde_json::Valu
 }
 
 /// Whether a page says that all is well, and the JSON on it.
-pub(crate) async fn page(server: SocketAddr, path: &str) -> anyhow::Result<(bool, serde_json::Value)> {
+///
+/// # Errors
+/// If it does not answer, or not with JSON.
+pub async fn page(server: SocketAddr, path: &str) -> anyhow::Result<(bool, serde_json::Value)> {
     let mut stream = TcpStream::connect(server).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();

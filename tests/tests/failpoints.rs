@@ -34,7 +34,8 @@ fn seed() -> u64 {
 async fn places() -> Vec<String> {
     let only = std::env::var("REDKITE_FAILPOINT").unwrap_or_default();
     let mut places = server::failpoints().await.unwrap();
-    places.retain(|place| place.contains(&only));
+    // Nobody is elected in a single process: `coordinators` goes to those places.
+    places.retain(|place| place.contains(&only) && !place.starts_with("election::"));
     places
 }
 

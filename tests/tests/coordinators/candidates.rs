@@ -8,7 +8,7 @@ use redkite_tests::cluster::{Cluster, Shape};
 use redkite_tests::etcd::free_port;
 use redkite_tests::metastore::COORDINATORS;
 use redkite_tests::players::{Company, summary};
-use redkite_tests::server::{EndedEarly, health};
+use redkite_tests::server::page;
 
 use crate::scene::{LONG, PATIENCE, Scene, busy, check_reigns, failovers, shape};
 
@@ -20,40 +20,40 @@ async fn of_five_candidates_one_is_active() {
         let mut cluster = Cluster::start(directory.path(), Shape::NONE, busy(LONG)).await?;
         let metastore = cluster.metastore().await?;
         let mut elections = Vec::new();
+        let mut last = 0;
         for round in 0..2 {
             let begun = Instant::now();
             cluster.add_together("mixcoord", 5).await?;
-            let active = cluster.active().await?;
+            let mut active = Vec::new();
+            for role in COORDINATORS {
+                active.push((role, metastore.active_after(role, last).await?));
+            }
             elections.push(begun.elapsed());
             let leads: BTreeSet<i64> = active.iter().map(|(_, active)| active.node).collect();
-            let stands_by = cluster
-                .members
-                .iter()
-                .position(|member| member.node().is_some_and(|node| !leads.contains(&node)));
+            let idle = |node: i64| !leads.contains(&node);
+            let stands_by = cluster.members.iter().position(|member| member.node().is_some_and(idle));
             cluster.kill(stands_by.context("nobody stands by")?).await?;
             tokio::time::sleep(Duration::from_millis(500)).await;
-            ensure!(
-                cluster.active().await? == active,
-                "round {round}: the death of a standby changed who is active"
-            );
+            let now = cluster.active().await?;
+            ensure!(now == active, "round {round}: a standby died, and {now:?} became active");
             while cluster.members.len() > 1 {
-                let before = cluster.active().await?;
-                let node = before[0].1.node;
+                let node = cluster.active().await?[0].1.node;
+                let reigns = cluster.active().await?.into_iter().filter(|(_, active)| active.node == node);
                 let position = cluster.position(node)?;
                 cluster.kill(position).await?;
                 let begun = Instant::now();
-                for (role, before) in before.iter().filter(|(_, active)| active.node == node) {
+                for (role, before) in reigns {
                     metastore.active_after(role, before.revision).await?;
                 }
                 elections.push(begun.elapsed());
             }
             cluster.kill(0).await?;
+            last = metastore.revision().await?;
         }
         let begun = Instant::now();
-        let last = cluster.active().await?;
         cluster.add("mixcoord").await?;
-        for (role, before) in &last {
-            metastore.active_after(role, before.revision).await?;
+        for role in COORDINATORS {
+            metastore.active_after(role, last).await?;
         }
         elections.push(begun.elapsed());
         eprintln!("elections among up to five: {}", summary(elections.clone()));
@@ -114,41 +114,88 @@ async fn a_lone_coordinator_that_is_restarted_serves_at_once() {
     run().await.unwrap_or_else(|error| panic!("{error:#}"));
 }
 
-/// H12.
+/// H12: who stands by is healthy, not ready, and says so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_stands_by_is_healthy() {
+async fn who_stands_by_is_healthy_and_not_ready() {
     async fn run() -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
-        let shape = Shape { mixcoord: 2, ..Shape::NONE };
-        let cluster = Cluster::start(directory.path(), shape, busy(LONG)).await?;
-        cluster.active().await?;
-        for member in &cluster.members {
-            let (well, report) = health(member.process.address("metrics")).await?;
-            ensure!(well, "{report}");
+        let shape = Shape { mixcoord: 1, ..Shape::NONE };
+        let mut cluster = Cluster::start(directory.path(), shape, busy(LONG)).await?;
+        let first = cluster.active().await?[0].1.node;
+        cluster.add("mixcoord").await?;
+        cluster.healthy().await?;
+        states(&cluster, first).await?;
+        // The one who stood by is asked to follow, and the other stands by.
+        let second = cluster.members[1].node().context("it has not joined")?;
+        let before = cluster.active().await?;
+        cluster.ctl(&["handover", "mixcoord", &second.to_string()]).await?;
+        let metastore = cluster.metastore().await?;
+        for (role, before) in before {
+            let now = metastore.active_after(role, before.revision).await?;
+            ensure!(now.node == second, "{role} was handed over to {}", now.node);
         }
-        Ok(())
+        states(&cluster, second).await?;
+        let refused = cluster.ctl(&["handover", "rootcoord", "4711"]).await.err();
+        let refused = refused.context("handed over to nobody")?.to_string();
+        ensure!(refused.contains("4711"), "{refused}");
+        ensure!(cluster.active().await?[0].1.node == second, "a refused handover changed something");
+        check_reigns(&metastore).await
     }
     run().await.unwrap_or_else(|error| panic!("{error:#}"));
 }
 
-/// H14: who is older than the active one does not stand for election.
+/// Every process is healthy, only the active one is ready; its pages and `redkite ctl` agree.
+async fn states(cluster: &Cluster, active: i64) -> anyhow::Result<()> {
+    for member in &cluster.members {
+        let leads = member.node() == Some(active);
+        let pages = member.process.address("metrics");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (well, health) = page(pages, "/healthz").await?;
+            ensure!(well, "{health}");
+            let (ready, readiness) = page(pages, "/management/check/ready").await?;
+            let codes: Vec<_> = health["detail"].as_array().context("detail")?.iter().collect();
+            let expected = if leads { 1 } else { 3 };
+            let agree = codes.iter().all(|role| role["code"] == expected) && ready == leads;
+            if agree && (leads || readiness.to_string().contains("StandBy")) {
+                break;
+            }
+            ensure!(Instant::now() < end, "{health}, {readiness}, though active is {active}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    let told: serde_json::Value = serde_json::from_str(&cluster.ctl(&["coordinators", "--json"]).await?)?;
+    let told = told.as_array().context("no list")?;
+    ensure!(told.len() == 3 * cluster.members.len(), "{told:?}");
+    for one in told {
+        let expected = if one["node"] == active { "Active" } else { "StandBy" };
+        ensure!(one["state"] == expected, "{one}");
+    }
+    Ok(())
+}
+
+/// H14: who is older than the newest that was ever active does not stand for election.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_older_version_is_refused() {
+async fn an_older_version_does_not_become_active() {
     async fn run() -> anyhow::Result<()> {
         let directory = tempfile::tempdir()?;
         let mut cluster = Cluster::start(directory.path(), Shape::NONE, busy(LONG)).await?;
         let metastore = cluster.metastore().await?;
-        let newer = |role: &str| {
-            let session = serde_json::json!({
-                "ServerID": 4711, "ServerName": role, "Address": "127.0.0.1:9", "Exclusive": true,
-                "Stopping": false, "Version": "99.0.0", "HostName": "elsewhere", "ServerLabels": {},
-            });
-            (format!("session/{role}"), session.to_string().into_bytes())
-        };
-        metastore.put(COORDINATORS.map(newer).to_vec()).await?;
-        let refused = cluster.add("mixcoord").await.err().context("an older version was let in")?;
-        let ended = refused.downcast_ref::<EndedEarly>().with_context(|| format!("{refused:#}"))?;
-        ensure!(ended.said.contains("99.0.0"), "it did not say why: {}", ended.said);
+        metastore.put(vec![("version".to_owned(), b"99.0.0".to_vec())]).await?;
+        cluster.add("mixcoord").await?;
+        let older = &cluster.members[0];
+        for role in COORDINATORS {
+            let refuses = |entry: &serde_json::Value| {
+                let fields = &entry["fields"];
+                fields["message"].as_str().is_some_and(|text| text.contains("refuses to become active"))
+                    && fields["role"] == role
+                    && fields.to_string().contains("99.0")
+            };
+            older.process.says("why it refuses", refuses).await?;
+            ensure!(metastore.active(role).await?.is_none(), "an older version is the active {role}");
+        }
+        let (well, report) = page(older.process.address("metrics"), "/healthz").await?;
+        ensure!(!well && report.to_string().contains("99.0"), "{report}");
         Ok(())
     }
     run().await.unwrap_or_else(|error| panic!("{error:#}"));

@@ -25,10 +25,17 @@ async fn goes(end: End, mixcoord: usize, apart: usize) -> anyhow::Result<()> {
         let (position, reigns) = scene.active(role).await?;
         let begun = Instant::now();
         let process = match end {
-            End::Kill => scene.cluster.kill(position).await?,
-            End::Terminate => scene.cluster.leave(position).await?,
+            End::Kill => {
+                let process = scene.cluster.kill(position).await?;
+                scene.taken_over(&reigns, begun).await?;
+                process
+            }
+            End::Terminate => {
+                scene.cluster.dismiss(position)?;
+                scene.taken_over(&reigns, begun).await?;
+                scene.cluster.left(position).await?
+            }
         };
-        scene.taken_over(&reigns, begun).await?;
         scene.add_candidate(process, &[]).await?;
     }
     let longest = scene.costs.longest_command();
@@ -68,8 +75,9 @@ async fn all_candidates_are_restarted_in_turn() {
                 let mut reigns = scene.cluster.active().await?;
                 reigns.retain(|(_, active)| Some(active.node) == node);
                 let begun = Instant::now();
-                scene.cluster.leave(position).await?;
+                scene.cluster.dismiss(position)?;
                 scene.taken_over(&reigns, begun).await?;
+                scene.cluster.left(position).await?;
                 scene.add_candidate("mixcoord", &[&format!("mixCoord.port={}", address.port())]).await?;
             }
         }
