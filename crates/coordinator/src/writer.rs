@@ -64,8 +64,10 @@ impl From<WriteError> for redkite_service::Error {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Fenced { role } => Self::Fenced { what: role },
-            // The command carries an id: repeating it settles whether it was applied.
-            WriteError::Kv(error) if error.maybe_applied() => Self::Timeout { what: error.to_string() },
+            // The command carries an id: who sent it repeats it, which settles whether it was applied.
+            WriteError::Kv(error) if error.maybe_applied() => {
+                Self::ConnectionLost { what: error.to_string() }
+            }
             WriteError::Kv(error) if error.disk_full() => Self::DiskFull { reason: error.to_string() },
             WriteError::Kv(error) if error.retryable() => Self::Unavailable { reason: error.to_string() },
             WriteError::Kv(error) => Self::internal(error),

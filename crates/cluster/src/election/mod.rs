@@ -98,10 +98,10 @@ impl Candidate {
         &self.session
     }
 
-    /// Why this candidate must not become active, if there is a reason.
+    /// Why this candidate must not become active, if there is a reason, and how that changes.
     #[must_use]
-    pub fn hindrance(&self) -> Option<String> {
-        self.hindrance.borrow().clone()
+    pub fn hindrance(&self) -> watch::Receiver<Option<String>> {
+        self.hindrance.subscribe()
     }
 
     /// Waits until this candidate is the active one. Cancel-safe: a key created by a cancelled
@@ -189,7 +189,7 @@ impl Candidate {
         if let Some(why) = &said {
             error!(role = &*self.role, why, "refuses to become active");
         }
-        self.hindrance.send_replace(said);
+        self.hindrance.send_if_modified(|present| std::mem::replace(present, said.clone()) != said);
         outdated
     }
 

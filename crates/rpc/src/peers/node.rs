@@ -21,8 +21,6 @@ pub(super) struct OneNode {
 impl Caller for OneNode {
     async fn call<Q: Request, A: Reply>(&self, method: &'static Method, request: Q) -> Result<A> {
         match self.link.call(method, &Arc::new(request)).await {
-            // Another has its address: the one that is meant is gone.
-            Ok(Err(Error::NodeNotMatch { .. })) => Err(Error::NodeNotFound { node: self.node.0 }),
             Ok(answer) => answer,
             Err(Failure::Unsent(reason)) => {
                 debug!(node = %self.node, address = self.link.address(), reason, "node not reached");

@@ -148,3 +148,26 @@ async fn who_gives_up_waiting_cancels_the_call() {
     fake.open.send_replace(true);
     leader.write(write()).await.unwrap();
 }
+
+/// A process that was restarted in place does nothing that is meant for the one before.
+#[tokio::test]
+async fn another_process_at_the_address_refuses() {
+    let (world, fake) = (World::start().await, Arc::new(Fake::default()));
+    let (leader, process) = leader(&world, &fake).await;
+    leader.write(write()).await.unwrap();
+    let (address, other) = (process.address.clone(), Arc::new(Fake::default()));
+    process.kill();
+    refuses(&address).await;
+    let _other = Process::at(&address, other.services(4), RpcSettings::default()).await;
+    let error = leader.write(write()).await.unwrap_err();
+    assert_eq!((error.retry(), &error), (Retry::Yes, &Error::NodeNotMatch { expected: 3, actual: 4 }));
+    assert!(other.heard().is_empty());
+}
+
+#[tokio::test]
+async fn coordinators_are_connected_before_they_are_called() {
+    let world = World::start().await;
+    let standby = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    world.register(role::DATA_COORD, 1, &standby.local_addr().unwrap().to_string()).await;
+    standby.accept().await.unwrap();
+}

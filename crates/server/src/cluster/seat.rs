@@ -14,6 +14,7 @@ use redkite_service::{
     Result, RootCoord,
 };
 use redkite_types::{CollectionId, IndexId, PartitionId, TaskId};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::tenure::Tenure;
@@ -147,11 +148,15 @@ async fn stand_by(tenure: &Tenure, candidate: &Candidate) -> std::result::Result
     info!(role, "stands by until it is elected");
     let campaign = candidate.campaign();
     tokio::pin!(campaign);
+    let mut hindrance = candidate.hindrance();
+    hindrance.mark_changed();
+    let mut reminder = tokio::time::interval_at(Instant::now() + REMINDER, REMINDER);
     loop {
-        tenure.hinder(candidate.hindrance());
-        match tokio::time::timeout(REMINDER, &mut campaign).await {
-            Ok(elected) => return elected,
-            Err(_) => info!(role, "in STANDBY"),
+        tokio::select! {
+            elected = &mut campaign => return elected,
+            // Never an error: the candidate lives.
+            _ = hindrance.changed() => tenure.hinder(hindrance.borrow_and_update().clone()),
+            _ = reminder.tick() => info!(role, "in STANDBY"),
         }
     }
 }

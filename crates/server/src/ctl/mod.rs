@@ -101,7 +101,7 @@ async fn desk(settings: &Settings, tasks: &Tasks) -> anyhow::Result<Desk> {
 async fn sit_down(settings: &Settings, tasks: &Tasks) -> anyhow::Result<Desk> {
     let kv: Arc<dyn Kv> = EtcdKv::new(&settings.etcd.connection, &settings.etcd.prefix())?;
     let sessions = SessionsView::start(kv.clone(), tasks).await?;
-    Ok(Desk { kv, sessions, rpc: settings.rpc.clone(), tasks: tasks.clone() })
+    Ok(Desk { kv, sessions, rpc: settings.common.rpc.clone(), tasks: tasks.clone() })
 }
 
 async fn in_time<T>(
