@@ -154,6 +154,21 @@ impl Metastore {
         }
     }
 
+    /// Waits until a process is the active one of a role.
+    ///
+    /// # Errors
+    /// If it is not in time.
+    pub async fn active_is(&self, role: &str, node: i64) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match self.active(role).await? {
+                Some(active) if active.node == node => return Ok(()),
+                now => ensure!(Instant::now() < end, "node {node} has not become the {role}, it is {now:?}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Waits until a process is registered for a role, later than at a revision.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use redkite_tests::metastore::COORDINATORS;
 use redkite_tests::players::{Company, summary};
 use redkite_tests::server::page;
 
-use crate::scene::{LONG, PATIENCE, Scene, busy, check_reigns, failovers, shape};
+use crate::scene::{LONG, PATIENCE, Scene, busy, check_reigns, failovers, followed, shape};
 
 /// H6: five at once, then one less of those who stand by, then all but one die, then all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,15 +74,16 @@ async fn a_stranger_at_the_address_of_the_active_one_is_not_taken_for_it() {
         for _ in 0..failovers(3) {
             let (position, reigns) = scene.active("rootcoord").await?;
             scene.cluster.leave(position).await?;
-            for (role, before) in &reigns {
-                scene.metastore.active_after(role, before.revision).await?;
-            }
+            followed(&scene.metastore, &reigns).await?;
             scene.add_candidate("mixcoord", &[]).await?;
             let (position, reigns) = scene.active("rootcoord").await?;
+            let (metastore, own) = (scene.metastore.clone(), [own.as_str()]);
             let begun = Instant::now();
             scene.cluster.kill(position).await?;
-            scene.add_candidate("mixcoord", &[&own]).await?;
-            scene.taken_over(&reigns, begun).await?;
+            let (elected, stranger) =
+                tokio::join!(followed(&metastore, &reigns), scene.add_candidate("mixcoord", &own));
+            stranger?;
+            scene.taken_over_at(begun, elected?).await?;
         }
         let longest = scene.costs.longest_command();
         scene.end("a stranger at the old address").await?;
@@ -103,8 +104,11 @@ async fn a_lone_coordinator_that_is_restarted_serves_at_once() {
             let (position, reigns) = scene.active("rootcoord").await?;
             let begun = Instant::now();
             scene.cluster.kill(position).await?;
-            scene.cluster.add_with("mixcoord", own).await?;
-            scene.taken_over(&reigns, begun).await?;
+            let metastore = scene.metastore.clone();
+            let (elected, started) =
+                tokio::join!(followed(&metastore, &reigns), scene.cluster.add_with("mixcoord", own));
+            started?;
+            scene.taken_over_at(begun, elected?).await?;
         }
         let longest = scene.costs.longest_command();
         scene.end("a lone coordinator is restarted").await?;
@@ -194,9 +198,15 @@ async fn an_older_version_does_not_become_active() {
             older.process.says("why it refuses", refuses).await?;
             ensure!(metastore.active(role).await?.is_none(), "an older version is the active {role}");
         }
-        let (well, report) = page(older.process.address("metrics"), "/healthz").await?;
-        ensure!(!well && report.to_string().contains("99.0"), "{report}");
-        Ok(())
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (well, report) = page(older.process.address("metrics"), "/healthz").await?;
+            if !well && report.to_string().contains("99.0") {
+                return Ok(());
+            }
+            ensure!(Instant::now() < end, "{report}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
     run().await.unwrap_or_else(|error| panic!("{error:#}"));
 }

@@ -8,7 +8,7 @@ use redkite_tests::network::Room;
 use redkite_tests::players::Company;
 use redkite_tests::relay::Relay;
 
-use crate::scene::{LONG, PATIENCE, SHORT, Scene, busy, failovers, shape};
+use crate::scene::{LONG, PATIENCE, SHORT, Scene, busy, failovers, followed, shape};
 
 /// How it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +116,9 @@ async fn the_active_one_hangs() {
 async fn the_network_of_the_active_one_is_cut() {
     async fn run() -> anyhow::Result<()> {
         let room = Room::build(1)?;
-        let mut scene = Scene::set(shape(1, 0), busy(SHORT), Company::DEFINE).await?;
+        // The one in the room must be able to reach the others.
+        let outside = format!("mixCoord.ip={}", room.outside(0));
+        let mut scene = Scene::set(shape(1, 0), busy(SHORT).set(&outside), Company::DEFINE).await?;
         let etcd = Relay::start(room.outside(0).into(), scene.cluster.etcd.address(0)).await?;
         let bucket = Relay::start(room.outside(0).into(), scene.cluster.bucket.address()).await?;
         let own = [
@@ -134,10 +136,8 @@ async fn the_network_of_the_active_one_is_cut() {
             // The one outside goes in order, so that the one inside leads.
             let (position, reigns) = scene.active("rootcoord").await?;
             scene.cluster.leave(position).await?;
-            for (role, before) in &reigns {
-                scene.metastore.active_after(role, before.revision).await?;
-            }
-            scene.add_candidate("mixcoord", &[]).await?;
+            followed(&scene.metastore, &reigns).await?;
+            scene.add_candidate("mixcoord", &[&outside]).await?;
             let (_, reigns) = scene.active("rootcoord").await?;
             let begun = Instant::now();
             room.cut(0)?;

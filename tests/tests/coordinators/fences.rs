@@ -10,10 +10,10 @@ use redkite_tests::players::Company;
 use redkite_tests::relay::{Line, Relay};
 use redkite_tests::workload;
 
-use crate::scene::{Reigns, SHORT, Scene, busy, check_reigns, failovers, moment, shape};
+use crate::scene::{Reigns, SHORT, Scene, busy, check_reigns, failovers, followed, moment, shape};
 
 /// So long nothing must change before it counts as quiet.
-const QUIET: Duration = Duration::from_millis(1500);
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Waits until it has noticed that it is no longer active, and stands by again.
 async fn stands_by_again(member: &Member, metastore: &Metastore, reigns: &Reigns) -> anyhow::Result<()> {
@@ -63,7 +63,7 @@ async fn who_wakes_up_too_late_changes_nothing() {
             scene.cluster.pause(position)?;
             scene.taken_over(&reigns, begun).await?;
             let metastore = scene.metastore.clone();
-            let cluster = scene.end("hang in the middle of work").await?;
+            let (cluster, _directory) = scene.end("hang in the middle of work").await?;
             let quiet = metastore.settled(QUIET).await?;
             cluster.resume(position)?;
             stands_by_again(&cluster.members[position], &metastore, &reigns).await?;
@@ -104,9 +104,7 @@ async fn nobody_obeys_who_wakes_up_too_late() {
         cluster.pause(proxies[0])?;
         let asked = async { sleeper.create_collection("late", 1).await.map(|()| sleeper) };
         let meanwhile = async {
-            for (role, before) in &active {
-                metastore.active_after(role, before.revision).await?;
-            }
+            followed(&metastore, &active).await?;
             workload::prepare(&mut other, "meanwhile", 1).await?;
             cluster.resume(old)?;
             cluster.resume(proxies[0])?;
@@ -133,9 +131,7 @@ async fn cut_off(line: Line) -> anyhow::Result<()> {
     // The one with a good line goes in order, so that the one behind the relay leads; then a new one stands by.
     let (position, reigns) = scene.active("rootcoord").await?;
     scene.cluster.leave(position).await?;
-    for (role, before) in &reigns {
-        scene.metastore.active_after(role, before.revision).await?;
-    }
+    followed(&scene.metastore, &reigns).await?;
     scene.add_candidate("mixcoord", &[]).await?;
     let (old, reigns) = scene.active("rootcoord").await?;
     ensure!(reigns.len() == 3, "it leads only {reigns:?}");
@@ -151,7 +147,7 @@ async fn cut_off(line: Line) -> anyhow::Result<()> {
         eprintln!("{role}: served until {ended}, its successor from {followed}");
     }
     let metastore = scene.metastore.clone();
-    let mut cluster = scene.end(&format!("line to etcd {line:?}")).await?;
+    let (mut cluster, _directory) = scene.end(&format!("line to etcd {line:?}")).await?;
     let quiet = metastore.settled(QUIET).await?;
     relay.set(Line::Open);
     stands_by_again(&cluster.members[old], &metastore, &reigns).await?;

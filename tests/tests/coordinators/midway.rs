@@ -12,7 +12,6 @@ use redkite_tests::metastore::COORDINATORS;
 use redkite_tests::players::{Company, Players};
 use redkite_tests::server::{failpoints, was_aborted};
 use redkite_tests::workload::Stopped;
-use rustix::process::Signal;
 use tokio::task::JoinSet;
 
 use crate::scene::{LONG, busy, check_reigns, failovers, from_environment, seed, shape};
@@ -22,11 +21,14 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How often a place may be passed before the process dies there.
 const MOST_PASSES: u32 = 12;
 
+/// Collections being made at the same time.
+const LIVES: usize = 2;
+
 /// Collections with a whole life, over and over: every step is checked, nothing may be refused.
 fn lives(cluster: &Cluster) -> (tokio::sync::watch::Sender<bool>, JoinSet<anyhow::Result<u64>>) {
     let (over, is_over) = tokio::sync::watch::channel(false);
     let mut lives = JoinSet::new();
-    for number in 0..2 {
+    for number in 0..LIVES {
         let (proxy, is_over) = (cluster.proxies()[0], is_over.clone());
         lives.spawn(async move {
             let mut definer = Definer::new(&format!("life_{number}"));
@@ -75,6 +77,7 @@ async fn coordinators_die_at_every_place() {
         let directory = tempfile::tempdir()?;
         let none = Shape { mixcoord: 0, ..shape(0, 0) };
         let mut cluster = Cluster::start(directory.path(), Shape { mixcoord: 1, ..none }, busy(LONG)).await?;
+        let metastore = cluster.metastore().await?;
         let (over, mut lives) = lives(&cluster);
         for place in (0..failovers(2)).flat_map(|_| places.clone()) {
             let passes = if place.contains("campaign") || place.contains("resign") {
@@ -90,14 +93,14 @@ async fn coordinators_die_at_every_place() {
                 Ok(member) => member.node().context("it has not joined")?,
                 Err(_) => continue,
             };
-            if !place.contains("after-campaign") && !place.contains("before-campaign") {
-                // The one before goes, so that this one leads, and dies.
-                let position = cluster.members.iter().position(|member| member.role == "mixcoord");
-                cluster.leave(position.context("nobody leads")?).await?;
-            }
+            // The one before goes, so that this one leads, and dies.
+            let before = cluster.members.iter().position(|member| member.role == "mixcoord");
+            cluster.leave(before.context("nobody leads")?).await?;
             if place.contains("resign") {
-                let position = cluster.position(doomed)?;
-                cluster.members[position].process.signal(Signal::TERM)?;
+                for role in COORDINATORS {
+                    metastore.active_is(role, doomed).await?;
+                }
+                cluster.dismiss(cluster.position(doomed)?)?;
             }
             let position = cluster.position(doomed)?;
             let ended = cluster.members[position].process.ended(LIMIT).await;
@@ -109,7 +112,7 @@ async fn coordinators_die_at_every_place() {
         }
         cluster.active().await?;
         end(&over, lives).await?;
-        check_reigns(&cluster.metastore().await?).await
+        check_reigns(&metastore).await
     }
     run().await.unwrap_or_else(|error| panic!("{error:#}"));
 }
@@ -122,7 +125,7 @@ async fn coordinators_die_while_nodes_are_midway() {
         let mut random = SmallRng::seed_from_u64(seed);
         let mut places = failpoints().await?;
         places.retain(|place| place.starts_with("flush::") || place.starts_with("task::"));
-        let slow: Vec<_> = places.iter().map(|place| format!("{place}=25%sleep(400)")).collect();
+        let slow: Vec<_> = places.iter().map(|place| format!("{place}=10%sleep(300)")).collect();
         let directory = tempfile::tempdir()?;
         let options = busy(LONG).fail(slow.join(";"));
         let mut cluster = Cluster::start(directory.path(), shape(2, 0), options).await?;

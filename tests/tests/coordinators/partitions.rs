@@ -23,6 +23,7 @@ async fn nodes_that_only_the_coordinator_cannot_reach_are_left_alone() {
         let room = Room::build(2)?;
         let nodes = room.outside(NODES);
         let options = busy(SHORT)
+            .set(format!("mixCoord.ip={}", room.outside(STORES)))
             .set(format!("streamingNode.ip={nodes}"))
             .set(format!("queryNode.ip={nodes}"))
             .set(format!("dataNode.ip={nodes}"));

@@ -47,7 +47,7 @@ pub(crate) struct Scene {
     pub(crate) players: Players,
     pub(crate) metastore: Metastore,
     pub(crate) costs: Costs,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Scene {
@@ -62,7 +62,7 @@ impl Scene {
         let metastore = cluster.metastore().await?;
         let mut players = Players::enter(&cluster, seed(), company).await?;
         players.everybody_is_answered(Duration::from_secs(60)).await?;
-        Ok(Self { cluster, players, metastore, costs: Costs::default(), _directory: directory })
+        Ok(Self { cluster, players, metastore, costs: Costs::default(), directory })
     }
 
     /// The position of the process that is active in a role, and in what else.
@@ -77,10 +77,12 @@ impl Scene {
     /// Waits until each of these reigns is followed by another, then until everybody is served; notes what it cost
     /// since `begun`.
     pub(crate) async fn taken_over(&mut self, reigns: &Reigns, begun: Instant) -> anyhow::Result<()> {
-        for (role, before) in reigns {
-            self.metastore.active_after(role, before.revision).await?;
-        }
-        let elected = Instant::now();
+        let elected = followed(&self.metastore, reigns).await?;
+        self.taken_over_at(begun, elected).await
+    }
+
+    /// The same, when it is known when another was elected.
+    pub(crate) async fn taken_over_at(&mut self, begun: Instant, elected: Instant) -> anyhow::Result<()> {
         self.players.everybody_is_answered(Duration::from_secs(60)).await?;
         self.costs.note(&mut self.players, begun, elected);
         Ok(())
@@ -95,13 +97,21 @@ impl Scene {
         self.cluster.healthy().await
     }
 
-    /// Everybody leaves; compares everything once more, and tells what it cost.
-    pub(crate) async fn end(self, what: &str) -> anyhow::Result<Cluster> {
+    /// Everybody leaves; compares everything once more, and tells what it cost. The cluster stays.
+    pub(crate) async fn end(self, what: &str) -> anyhow::Result<(Cluster, TempDir)> {
         self.players.leave(&self.cluster).await?;
         check_reigns(&self.metastore).await?;
         self.costs.tell(what);
-        Ok(self.cluster)
+        Ok((self.cluster, self.directory))
     }
+}
+
+/// Waits until each of these reigns is followed by another; when that was.
+pub(crate) async fn followed(metastore: &Metastore, reigns: &Reigns) -> anyhow::Result<Instant> {
+    for (role, before) in reigns {
+        metastore.active_after(role, before.revision).await?;
+    }
+    Ok(Instant::now())
 }
 
 /// Roles with the coordinator that was active in each.
