@@ -64,13 +64,32 @@ impl From<WriteError> for redkite_service::Error {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Fenced { role } => Self::Fenced { what: role },
-            // The command carries an id: who sent it repeats it, which settles whether it was applied.
-            WriteError::Kv(error) if error.maybe_applied() => {
+            // The command carries an id: repeating it settles whether it was applied. A lost answer is a
+            // reason to do so at once; a store that has failed on its disk is none.
+            WriteError::Kv(error @ KvError::Unknown { .. }) => {
                 Self::ConnectionLost { what: error.to_string() }
             }
+            WriteError::Kv(error) if error.maybe_applied() => Self::Timeout { what: error.to_string() },
             WriteError::Kv(error) if error.disk_full() => Self::DiskFull { reason: error.to_string() },
             WriteError::Kv(error) if error.retryable() => Self::Unavailable { reason: error.to_string() },
             WriteError::Kv(error) => Self::internal(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use redkite_service::Error;
+
+    use super::*;
+
+    #[test]
+    fn a_lost_answer_is_one_that_proxies_ask_for_again() {
+        let lost = WriteError::Kv(KvError::Unknown { source: "cut".into() });
+        assert!(matches!(Error::from(lost), Error::ConnectionLost { .. }));
+        let away = WriteError::Kv(KvError::Unavailable { source: "away".into() });
+        assert!(matches!(Error::from(away), Error::Unavailable { .. }));
+        let other = WriteError::Fenced { role: "rootcoord".to_owned() };
+        assert!(matches!(Error::from(other), Error::Fenced { .. }));
     }
 }
