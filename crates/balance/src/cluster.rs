@@ -11,6 +11,7 @@ mod pools;
 mod scopes;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use hashbrown::HashMap;
 use redkite_types::{CollectionId, NodeId, ReplicaId, Timestamp};
@@ -94,6 +95,10 @@ impl Cluster {
 
     pub(crate) fn copy(&self, slot: CopySlot) -> &CopyEntry {
         &self.copies[slot.at()]
+    }
+
+    pub(crate) fn note(&mut self, slot: CopySlot, draft: Option<NonZeroU32>) {
+        self.copies[slot.at()].draft = draft;
     }
 
     pub(crate) fn copy_of(&self, id: CopyId) -> Option<CopySlot> {
@@ -187,9 +192,12 @@ impl Cluster {
         count: usize,
     ) -> Vec<NodeSlot> {
         let pools = self.node(source).pools.keys();
+        let several = pools.len() > 1;
         let mut partners: Vec<_> = pools.flat_map(|pool| self.lowest_in(*pool, resource, count)).collect();
-        partners.sort_by_key(|node| self.order_key(*node, resource));
-        partners.dedup();
+        if several {
+            partners.sort_by_key(|node| self.order_key(*node, resource));
+            partners.dedup();
+        }
         partners.retain(|node| *node != source);
         partners
     }
@@ -255,9 +263,9 @@ impl Cluster {
     fn reload(&mut self, node: NodeSlot, change: impl FnOnce([u64; 2]) -> [u64; 2]) {
         let entry = &mut self.nodes[node.at()];
         let before = entry.used;
-        entry.used = change(before);
+        let levels = entry.set_load(change(before), entry.capacity);
         if let Some(scope) = entry.scope {
-            self.scopes[scope.at()].reload(entry, node, before);
+            self.scopes[scope.at()].reload(entry, node, before, levels);
         }
     }
 

@@ -15,9 +15,8 @@ mod strays;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::time::Duration;
-
-use hashbrown::HashMap;
 
 use redkite_types::Timestamp;
 
@@ -55,8 +54,6 @@ pub(crate) struct Draft<'a> {
     settings: &'a BalanceSettings,
     now: Timestamp,
     moved: Vec<Moved>,
-    /// Places in `moved`.
-    places: HashMap<CopySlot, u32>,
     before: Imbalance,
     /// Scopes that are being evened out, by resource.
     evening: [BTreeSet<ScopeSlot>; 2],
@@ -73,7 +70,6 @@ impl<'a> Draft<'a> {
             settings,
             now,
             moved: Vec::new(),
-            places: HashMap::new(),
             before,
             evening: [BTreeSet::new(), BTreeSet::new()],
             #[cfg(test)]
@@ -140,17 +136,13 @@ impl<'a> Draft<'a> {
 
     /// Moves copies, all or none of which are worth it.
     pub(crate) fn step(&mut self, shifts: &[Shift], reason: Reason, gain: Gain) {
-        for (place, (copy, to)) in shifts.iter().enumerate() {
+        for (number, (copy, to)) in shifts.iter().enumerate() {
             let origin = self.cluster.copy(*copy).at;
-            let next = u32::try_from(self.moved.len()).expect("fewer than 2^32 copies");
-            let at = *self.places.entry(*copy).or_insert(next);
-            if at == next {
-                self.moved.push(Moved { copy: *copy, origin, reason, gain: Gain::default() });
-            }
-            let moved = &mut self.moved[at as usize];
+            let place = self.cluster.copy(*copy).draft.unwrap_or_else(|| self.enter(*copy, origin, reason));
+            let moved = &mut self.moved[place.get() as usize - 1];
             // What must move keeps that as its reason, wherever it ends up.
             moved.reason = moved.reason.min(reason);
-            if place == 0 {
+            if number == 0 {
                 moved.gain.memory += gain.memory;
                 moved.gain.cpu += gain.cpu;
             }
@@ -160,6 +152,14 @@ impl<'a> Draft<'a> {
         self.steps.push((reason, shifts.to_vec()));
     }
 
+    fn enter(&mut self, copy: CopySlot, origin: Option<NodeSlot>, reason: Reason) -> NonZeroU32 {
+        self.moved.push(Moved { copy, origin, reason, gain: Gain::default() });
+        let place = u32::try_from(self.moved.len()).ok().and_then(NonZeroU32::new);
+        let place = place.expect("between 1 and 2^32 copies");
+        self.cluster.note(copy, Some(place));
+        place
+    }
+
     /// The reason of a step that evens out bytes.
     fn evening_reason(&self, to: NodeSlot) -> Reason {
         if self.cluster.node(to).has_joined() { Reason::NodeJoined } else { Reason::UnevenMemory }
@@ -167,26 +167,28 @@ impl<'a> Draft<'a> {
 
     /// Writes the plan down and leaves the cluster as it was.
     pub(crate) fn finish(self) -> Plan {
-        let after = worst(self.cluster);
-        let mut unplaced: Vec<_> = self.cluster.strays().iter().map(|copy| self.unplaced(*copy)).collect();
-        unplaced.sort_by_key(|one| one.copy);
-        let mut order: Vec<_> = (0..)
-            .zip(&self.moved)
-            .map(|(at, moved)| {
-                let entry = self.cluster.copy(moved.copy);
-                (moved.reason, Reverse(entry.bytes()), entry.id, at)
-            })
-            .collect();
-        order.sort_unstable();
-        let moves: Vec<_> = order
-            .into_iter()
-            .filter_map(|(.., at): (_, _, _, usize)| self.written(&self.moved[at]))
-            .collect();
-        let duration = self.duration(&moves);
+        let plan = self.write_down();
         for Moved { copy, origin, .. } in self.moved {
             self.cluster.shift(copy, origin);
+            self.cluster.note(copy, None);
         }
-        Plan { moves, unplaced, before: self.before, after, duration }
+        plan
+    }
+
+    /// The plan, while the cluster shows what it would lead to.
+    pub(crate) fn write_down(&self) -> Plan {
+        let mut unplaced: Vec<_> = self.cluster.strays().iter().map(|copy| self.unplaced(*copy)).collect();
+        unplaced.sort_by_key(|one| one.copy);
+        let places = (0..).zip(&self.moved).map(|(place, moved): (u32, _)| {
+            let entry = self.cluster.copy(moved.copy);
+            (moved.reason, Reverse(entry.bytes()), entry.id, place)
+        });
+        let mut places: Vec<_> = places.collect();
+        places.sort_unstable();
+        let moved = places.into_iter().map(|(.., place)| &self.moved[place as usize]);
+        let moves: Vec<_> = moved.filter_map(|moved| self.written(moved)).collect();
+        let duration = self.duration(&moves);
+        Plan { moves, unplaced, before: self.before, after: worst(self.cluster), duration }
     }
 
     fn written(&self, moved: &Moved) -> Option<Move> {

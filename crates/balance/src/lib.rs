@@ -32,5 +32,8 @@ pub use self::settings::BalanceSettings;
 /// What should move, given all this.
 #[must_use]
 pub fn plan(observed: &Observed, settings: &BalanceSettings, occasion: Occasion, now: Timestamp) -> Plan {
-    Planner::of(observed, settings.clone()).plan(occasion, now)
+    let mut cluster = Planner::of(observed, settings.clone()).cluster;
+    let mut draft = draft::Draft::new(&mut cluster, settings, now);
+    draft.run(occasion);
+    draft.write_down()
 }

@@ -27,7 +27,7 @@ impl Cluster {
         let was_fixed = before.as_ref().map_or([0; 2], |node| [node.fixed.total().0, node.fixed_cpu.0]);
         let has_changed = before.as_ref().map(|node| node.state) != Some(state);
         if has_changed || entry.capacity != capacity {
-            entry.capacity = capacity;
+            entry.set_load(entry.used, capacity);
             entry.scope = None;
             self.scopes_are_old = true;
         }
@@ -46,7 +46,8 @@ impl Cluster {
         let entry = &mut self.nodes[slot.at()];
         let Some(node) = entry.observed.take() else { return };
         entry.scope = None;
-        entry.used = [entry.used[0] - node.fixed.total().0, entry.used[1] - node.fixed_cpu.0];
+        let used = [entry.used[0] - node.fixed.total().0, entry.used[1] - node.fixed_cpu.0];
+        entry.set_load(used, entry.capacity);
         self.scopes_are_old = true;
         self.resettle_around(slot);
     }
@@ -150,6 +151,7 @@ impl Cluster {
             home: None,
             target: None,
             on_its_way: false,
+            draft: None,
             at: None,
             moved_at: redkite_types::Timestamp::ZERO,
             pinned: false,

@@ -1,5 +1,7 @@
 //! A copy of a segment.
 
+use std::num::NonZeroU32;
+
 use redkite_types::Timestamp;
 
 use super::{NodeSlot, ReplicaSlot};
@@ -35,6 +37,8 @@ pub(crate) struct CopyEntry {
     pub(crate) at: Option<NodeSlot>,
     pub(super) moved_at: Timestamp,
     pub(super) pinned: bool,
+    /// Its place among what a draft has moved.
+    pub(crate) draft: Option<NonZeroU32>,
 }
 
 impl CopyEntry {

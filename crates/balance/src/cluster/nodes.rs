@@ -35,6 +35,8 @@ pub(crate) struct NodeEntry {
     /// What it and its copies use, by resource.
     pub(crate) used: [u64; 2],
     pub(crate) capacity: [u64; 2],
+    /// The one of the other.
+    levels: [Share; 2],
     /// Set if it serves.
     pub(crate) scope: Option<ScopeSlot>,
     /// How many of its copies may use which nodes.
@@ -51,6 +53,7 @@ impl NodeEntry {
             observed: None,
             used: [0; 2],
             capacity: [1; 2],
+            levels: [Share(0); 2],
             scope: None,
             pools: BTreeMap::new(),
             sizes: BySize::new(),
@@ -59,7 +62,14 @@ impl NodeEntry {
     }
 
     pub(crate) fn level(&self, resource: Resource) -> Share {
-        self.level_with(resource, self.used[resource as usize])
+        self.levels[resource as usize]
+    }
+
+    /// Sets what it uses and has; gives what that was of each other before.
+    pub(super) fn set_load(&mut self, used: [u64; 2], capacity: [u64; 2]) -> [Share; 2] {
+        (self.used, self.capacity) = (used, capacity);
+        let levels = Resource::ALL.map(|resource| self.level_with(resource, self.used[resource as usize]));
+        std::mem::replace(&mut self.levels, levels)
     }
 
     /// How loaded it would be if it used so much.

@@ -71,15 +71,11 @@ impl Scope {
     }
 
     /// Takes in a node, or follows a change of what it uses.
-    pub(super) fn reload(&mut self, entry: &NodeEntry, node: NodeSlot, before: [u64; 2]) {
+    pub(super) fn reload(&mut self, entry: &NodeEntry, node: NodeSlot, used: [u64; 2], levels: [Share; 2]) {
         for resource in Resource::ALL {
-            let (at, old) = (resource as usize, before[resource as usize]);
-            let new = entry.used[at];
-            if old == new {
-                continue;
-            }
-            self.used[at] = self.used[at] - u128::from(old) + u128::from(new);
-            let (old, new) = (entry.level_with(resource, old), entry.level_with(resource, new));
+            let at = resource as usize;
+            self.used[at] = self.used[at] - u128::from(used[at]) + u128::from(entry.used[at]);
+            let (old, new) = (levels[at], entry.level(resource));
             if old != new {
                 self.orders[at].remove(&(old, entry.id, node));
                 self.orders[at].insert((new, entry.id, node));

@@ -12,16 +12,23 @@ use crate::plan::{Gain, Reason};
 use crate::quantity::Share;
 
 /// How many hot segments of a source are tried with each target.
-const HOT: usize = 32;
+const HOT: usize = 16;
 
 /// How many segments about as large, smaller and larger ones each, are tried in exchange for each.
-const IN_EXCHANGE: usize = 8;
+const IN_EXCHANGE: usize = 6;
 
 /// A step, and how much it brings for what it costs.
 struct Candidate {
     worth: u128,
     shifts: Vec<Shift>,
     gain: Gain,
+}
+
+impl Candidate {
+    /// Of equals the one found first.
+    fn better(self, other: Self) -> Self {
+        if other.worth > self.worth { other } else { self }
+    }
 }
 
 impl Draft<'_> {
@@ -76,14 +83,12 @@ impl Draft<'_> {
         let can_go = |copy: &CopySlot| self.is_free(*copy) && self.cluster.may_hold(pair.target, *copy);
         let mut best: Option<Candidate> = None;
         for give in hot.filter(can_go) {
-            let alone = self.judge_heat(pair, scope, give, None);
-            let exchanged = self.in_exchange(pair, give);
-            let exchanged = exchanged.filter_map(|take| self.judge_heat(pair, scope, give, Some(take)));
-            for one in alone.into_iter().chain(exchanged) {
-                if best.as_ref().is_none_or(|best| one.worth > best.worth) {
-                    best = Some(one);
-                }
-            }
+            let found = self.judge_heat(pair, scope, give, None).or_else(|| {
+                let exchanged = self.in_exchange(pair, give);
+                let judged = exchanged.filter_map(|take| self.judge_heat(pair, scope, give, Some(take)));
+                judged.reduce(Candidate::better)
+            });
+            best = best.into_iter().chain(found).reduce(Candidate::better);
         }
         best
     }

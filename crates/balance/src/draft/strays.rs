@@ -11,7 +11,7 @@ use crate::plan::{Gain, Reason};
 use crate::quantity::Share;
 
 /// How many of the emptiest nodes are compared.
-const COMPARED: usize = 8;
+const COMPARED: usize = 4;
 
 /// Nodes are about equal if what they use differs by less than this percentage of the mean.
 const ABOUT_EQUAL_PERCENTAGE: u64 = 1;
