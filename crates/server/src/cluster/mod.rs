@@ -112,10 +112,10 @@ pub(crate) fn run(settings: Settings, job: Job) -> anyhow::Result<()> {
 
 async fn serve(settings: Settings, job: Job) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
-    // Before anybody counts anything.
-    let metrics = telemetry::start_metrics()?;
     let status = Arc::new(Status::of(job.roles));
     let outside = Tasks::new("front");
+    // Before anybody counts anything.
+    let metrics = telemetry::start_metrics(&outside)?;
     let door = Door::of(&settings, job);
     let pages = bind(door.ip(), settings.metrics.port).await?;
     announce("metrics", pages.local_addr()?);

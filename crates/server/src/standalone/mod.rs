@@ -31,7 +31,8 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     // Before anybody counts anything.
-    let metrics = telemetry::start_metrics()?;
+    let outside = Tasks::new("front");
+    let metrics = telemetry::start_metrics(&outside)?;
     let tasks = Tasks::new("standalone");
     let starting = async {
         let directory = DataDirectory::open(&settings.local_storage.path)?;
@@ -49,7 +50,6 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         }
     };
     let (proxy_address, metrics_address) = (grpc.local_addr()?, pages.local_addr()?);
-    let outside = Tasks::new("front");
     let health = roles.health();
     outside.spawn("http", |stopping| http::serve(pages, metrics, health, stopping));
     let proxy = Grpc::new(roles.proxy());
