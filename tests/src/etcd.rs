@@ -203,6 +203,8 @@ impl Place {
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &self.cluster, "--log-level", "error"])
+            // The largest that etcd recommends: benchmarks fill it.
+            .args(["--quota-backend-bytes", "8589934592"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -48,7 +48,7 @@ async fn nodes_that_only_the_coordinator_cannot_reach_are_left_alone() {
         let sessions = scene.metastore.range("session/").await?.1;
 
         room.cut(NODES)?;
-        tokio::time::sleep(Duration::from_secs(3 * SHORT)).await;
+        tokio::time::sleep(Duration::from_secs(2 * SHORT)).await;
         scene.players.everybody_is_answered(Duration::from_secs(30)).await?;
         ensure!(scene.cluster.active().await? == before, "another was made active");
         let now = scene.metastore.range("session/").await?.1;
