@@ -77,11 +77,12 @@ async fn main() -> anyhow::Result<()> {
             if kind == "SIGTERM" {
                 cluster.dismiss(position)?
             } else {
-                drop(cluster.kill(position).await?)
+                cluster.kill(position).await?;
             }
             command(&mut client, next).await?;
             took.push(begun.elapsed());
             next += 1;
+            tell_of_roles(&cluster).await?;
             if kind == "SIGTERM" {
                 cluster.left(position).await?;
             }
@@ -93,10 +94,29 @@ async fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Something that the root coordinator carries out.
+/// Prints how long each role was without an active one that serves, as the active one says.
+async fn tell_of_roles(cluster: &Cluster) -> anyhow::Result<()> {
+    for (role, active) in cluster.active().await? {
+        let serves = |entry: &serde_json::Value| {
+            let fields = &entry["fields"];
+            fields["message"] == "ACTIVE"
+                && fields["role"] == role
+                && fields["revision"] == active.revision.to_string()
+        };
+        let member = &cluster.members[cluster.position(active.node)?];
+        let entry = member.process.says("ACTIVE", serves).await?;
+        println!(
+            "  {role} was without one for {:.3} s",
+            entry["fields"]["took"].as_f64().unwrap_or(f64::NAN)
+        );
+    }
+    Ok(())
+}
+
+/// Something that the root coordinator carries out, and for which no node is needed.
 async fn command(client: &mut Client, number: usize) -> anyhow::Result<()> {
     let end = Instant::now() + PATIENCE;
-    while let Err(error) = client.create_collection(&format!("made_{number}"), 1).await {
+    while let Err(error) = client.drop_collection(&format!("copy_{number}")).await {
         ensure!(Instant::now() < end, "no command is carried out: {error}");
         println!("a command was refused: {error}");
     }
