@@ -97,11 +97,12 @@ async fn main() -> anyhow::Result<()> {
 /// Prints how long each role was without an active one that serves, as the active one says.
 async fn tell_of_roles(cluster: &Cluster) -> anyhow::Result<()> {
     for (role, active) in cluster.active().await? {
+        let revision = active.revision.to_string();
         let serves = |entry: &serde_json::Value| {
             let fields = &entry["fields"];
             fields["message"] == "ACTIVE"
                 && fields["role"] == role
-                && fields["revision"] == active.revision.to_string()
+                && fields["revision"].as_str() == Some(revision.as_str())
         };
         let member = &cluster.members[cluster.position(active.node)?];
         let entry = member.process.says("ACTIVE", serves).await?;
