@@ -241,6 +241,10 @@ impl Candidate {
             .when(sight.version_unchanged())
             .put_leased(&*self.active_key, info.to_value(), lease)
             .put(ElectionRecord::key(&self.role, epoch), record.to_value());
+        if epoch > 1 {
+            // A request that was late by many elections must not use a number whose record is forgotten.
+            txn = txn.when(Compare::exists(ElectionRecord::key(&self.role, epoch - 1)));
+        }
         if epoch > KEPT {
             txn = txn.delete(ElectionRecord::key(&self.role, epoch - KEPT));
         }
