@@ -62,7 +62,14 @@ async fn main() -> anyhow::Result<()> {
     followed(&metastore, last, begun).await?;
     println!("cold start: elected after {:.2?}", begun.elapsed());
     cluster.add_unready("proxy").await?;
-    let proxy = cluster.members.last().context("just added")?.process.address_of("proxy").await?;
+    let proxy = &cluster.members.last().context("just added")?.process;
+    let proxy = loop {
+        match proxy.address_of("proxy").await {
+            Ok(address) => break address,
+            // It reads everything first.
+            Err(error) => ensure!(begun.elapsed() < PATIENCE, "{error:#}"),
+        }
+    };
     let mut client = workload::connect(proxy).await?;
     command(&mut client, 0).await?;
     println!("cold start: first command carried out after {:.2?}", begun.elapsed());
@@ -72,7 +79,9 @@ async fn main() -> anyhow::Result<()> {
     for kind in ["kill -9", "SIGTERM"] {
         let mut took = Vec::new();
         for _ in 0..arguments.rounds {
-            let position = cluster.position(cluster.active().await?[0].1.node)?;
+            let before = cluster.active().await?;
+            let node = before[0].1.node;
+            let position = cluster.position(node)?;
             let begun = Instant::now();
             if kind == "SIGTERM" {
                 cluster.dismiss(position)?
@@ -82,6 +91,9 @@ async fn main() -> anyhow::Result<()> {
             command(&mut client, next).await?;
             took.push(begun.elapsed());
             next += 1;
+            for (role, before) in before.iter().filter(|(_, before)| before.node == node) {
+                metastore.active_after(role, before.revision).await?;
+            }
             tell_of_roles(&cluster).await?;
             if kind == "SIGTERM" {
                 cluster.left(position).await?;
