@@ -40,9 +40,21 @@ async fn segments_larger_than_the_room_for_growing_rows_do_not_stop_writers() {
         ..settings()
     };
     let world = World::new(LOGS, late).await;
-    for key in 0..200 {
-        world.insert(&[key], 1).await;
-        world.publish().await;
+    let writing = async {
+        for key in 0..200 {
+            world.insert(&[key], 1).await;
+        }
+    };
+    // A write may wait for a flush that has to be published, too.
+    let publishing = async {
+        loop {
+            world.publish().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        () = publishing => {}
     }
     assert_eq!(world.count().await, 200);
     world.stop().await;
