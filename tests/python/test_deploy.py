@@ -17,6 +17,7 @@ from conftest import REPOSITORY, binary
 DEPLOY = REPOSITORY / "deploy"
 CHART = DEPLOY / "helm/redkite"
 PAGE = REPOSITORY / "docs/deploy-cluster.md"
+PAGES = [PAGE, REPOSITORY / "docs/coordinator-ha.md"]
 COORDINATORS = ["rootCoordinator", "queryCoordinator", "dataCoordinator"]
 # Read by the roles, but not settings: labels of nodes.
 LABEL = "MILVUS_SERVER_LABEL_"
@@ -283,9 +284,12 @@ def test_helm_finds_nothing_wrong_with_the_chart():
 # The page.
 
 def commands() -> list[list[str]]:
-    """The commands that the page shows, as words."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    return [line.split() for block in blocks for line in block.splitlines()]
+    """The commands that the pages show, as words."""
+    text = "".join(page.read_text() for page in PAGES)
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line]
+    lines += re.findall(r"^\$ (.+)$", text, re.MULTILINE)
+    return [line.split() for line in lines]
 
 
 def test_the_table_of_settings_is_true(defaults, tmp_path):
@@ -314,7 +318,7 @@ def chart_values() -> set[str]:
     return {key for key, _ in leaves(yaml.safe_load((CHART / "values.yaml").read_text()))} | {"localStorage.volume"}
 
 
-def test_commands_on_the_page_exist():
+def test_commands_on_the_pages_exist():
     shown = commands_of("ctl")
     seen = set()
     for words in commands():
@@ -337,7 +341,8 @@ def test_commands_on_the_page_exist():
     assert seen == shown
 
 
-def test_metrics_on_the_page_are_recorded():
+def test_metrics_on_the_pages_are_recorded():
     source = "".join(file.read_text() for file in (REPOSITORY / "crates").rglob("src/**/*.rs"))
-    for metric in re.findall(r"`((?:redkite|milvus)_\w+)`", PAGE.read_text()):
+    text = "".join(page.read_text() for page in PAGES)
+    for metric in re.findall(r"`((?:redkite|milvus)_\w+)`", text):
         assert metric.startswith("redkite_wal=") or f'"{metric}"' in source, metric

@@ -26,6 +26,12 @@ def group(client):
     client.drop_resource_group(name)
 
 
+def refusal(call):
+    with pytest.raises(MilvusException) as error:
+        call()
+    return error.value.message
+
+
 def check(call, code, text):
     with pytest.raises(MilvusException) as error:
         call()
@@ -55,6 +61,8 @@ def test_the_default_group_has_all_nodes(client):
     assert (default.name, default.capacity) == (DEFAULT, 1_000_000)
     assert default.num_available_node == len(default.nodes) >= 1
     assert all(node.node_id > 0 and ":" in node.address for node in default.nodes)
+    loaded = "some replicas still loaded in resource group"
+    eventually(lambda: loaded not in refusal(lambda: client.drop_resource_group(DEFAULT)))
     check(lambda: client.drop_resource_group(DEFAULT), 1100, "default resource group is not deletable")
 
 
