@@ -11,22 +11,13 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use redkite_test_bucket::{Faults, Lie};
 use redkite_tests::cluster::{Cluster, Shape};
+use redkite_tests::environment::{number, seed};
 use redkite_tests::players::{Company, Players};
 use redkite_tests::server::{EndedEarly, Options, health};
 use redkite_tests::workload;
 
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
-fn seed() -> u64 {
-    let seed = from_environment("REDKITE_MODEL_SEED", u64::from(std::process::id()));
-    eprintln!("REDKITE_MODEL_SEED={seed}");
-    seed
-}
-
 fn seconds(default: u64) -> Duration {
-    Duration::from_secs(from_environment("REDKITE_CHAOS_SECONDS", default))
+    Duration::from_secs(number("REDKITE_CHAOS_SECONDS", default))
 }
 
 /// Somebody dies every few seconds, and another takes the place.

@@ -7,21 +7,17 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redkite_tests::client::{CallError, Client, Row};
+use redkite_tests::environment::{number, seed};
 use redkite_tests::server::{Options, Server};
 use redkite_tests::workload::{self, Stopped, Writer};
 use tokio::task::JoinSet;
 
 const WRITERS: i64 = 3;
 
-fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_work_and_random_kills_agree_with_the_model() {
-    let seconds = from_environment("REDKITE_MODEL_SECONDS", 40);
-    let seed = from_environment("REDKITE_MODEL_SEED", u64::from(std::process::id()));
-    eprintln!("REDKITE_MODEL_SEED={seed} REDKITE_MODEL_SECONDS={seconds}");
+    let (seconds, seed) = (number("REDKITE_MODEL_SECONDS", 40), seed());
+    eprintln!("REDKITE_MODEL_SECONDS={seconds}");
     let mut random = SmallRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path(), &Options::busy()).await.unwrap();
@@ -63,7 +59,7 @@ async fn random_work_and_random_kills_agree_with_the_model() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn collections_are_made_and_dropped_wholly() {
-    let seed = from_environment("REDKITE_MODEL_SEED", u64::from(std::process::id()));
+    let seed = seed();
     let mut random = SmallRng::seed_from_u64(seed);
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::start(directory.path(), &Options::busy()).await.unwrap();

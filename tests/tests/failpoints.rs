@@ -13,6 +13,7 @@ use anyhow::{Context, ensure};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redkite_tests::cast::{Cast, Share};
+use redkite_tests::environment::seed;
 use redkite_tests::files;
 use redkite_tests::server::{self, EndedEarly, Options, Server, was_aborted};
 use redkite_tests::workload::{self, Stopped};
@@ -25,11 +26,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 const PARALLEL: usize = 3;
 /// Crashes at each place.
 const ROUNDS: usize = 2;
-
-fn seed() -> u64 {
-    let given = std::env::var("REDKITE_MODEL_SEED").ok().and_then(|value| value.parse().ok());
-    given.unwrap_or_else(|| u64::from(std::process::id()))
-}
 
 async fn places() -> Vec<String> {
     let only = std::env::var("REDKITE_FAILPOINT").unwrap_or_default();

@@ -42,11 +42,23 @@ pub struct SessionInfo {
     pub server_labels: BTreeMap<String, String>,
 }
 
+/// The key of a process's session: `session/<role>-<id>`.
+#[must_use]
+pub fn session_key(role: &str, node: NodeId) -> String {
+    format!("session/{role}-{node}")
+}
+
+/// The key that the active coordinator of a role has: `session/<role>`.
+#[must_use]
+pub fn active_key(role: &str) -> String {
+    format!("session/{role}")
+}
+
 impl SessionInfo {
-    /// The session's key: `session/<role>-<id>`.
+    /// The session's key.
     #[must_use]
     pub fn key(&self) -> String {
-        format!("session/{}-{}", self.server_name, self.server_id)
+        session_key(&self.server_name, self.node())
     }
 
     /// The node.

@@ -15,6 +15,7 @@ use redkite_cluster::kv::{
     Compare, Condition, EmbeddedKv, EmbeddedSettings, KeyValue, Kv, KvError, Op, Txn, TxnOutcome,
 };
 use redkite_runtime::{HybridClock, ManualClock, Tasks};
+use redkite_service::{Ddl, NewCollection};
 use redkite_types::{
     CollectionId, CollectionSchema, ConsistencyLevel, DataType, DatabaseId, FieldId, FieldSchema, IndexId,
     Metric, NodeId, PartitionId, Revision, SegmentId, ShardId, Timestamp,
@@ -124,6 +125,18 @@ pub(crate) fn schema() -> CollectionSchema {
         enable_dynamic_field: false,
         version: 0,
     }
+}
+
+pub(crate) fn create_collection(name: &str, shards: u16) -> Ddl {
+    Ddl::CreateCollection(Box::new(NewCollection {
+        database: String::new(),
+        name: name.to_owned(),
+        schema: schema(),
+        partitions: vec!["_default".to_owned()],
+        shards,
+        consistency: ConsistencyLevel::Bounded,
+        properties: Properties::new(),
+    }))
 }
 
 pub(crate) fn collection(shards: u16, partitions: &[i64]) -> CollectionRecord {

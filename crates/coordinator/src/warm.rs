@@ -5,18 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redkite_catalog::{
-    CollectionRecord, MetadataView, NameRecord, PartitionRecord, Properties, Record, SegmentRecord,
-    ShardAssignment, ShardStatus,
+    CollectionRecord, MetadataView, NameRecord, PartitionRecord, Record, SegmentRecord, ShardAssignment,
+    ShardStatus,
 };
 use redkite_cluster::kv::{Kv, Txn};
 use redkite_cluster::{Candidate, SessionInfo, SessionSettings};
 use redkite_runtime::{SystemClock, Tasks};
-use redkite_service::{Ddl, NewCollection, RequestId, RootCoord};
+use redkite_service::{RequestId, RootCoord};
 use redkite_storage::LocalStore;
-use redkite_types::{CollectionId, ConsistencyLevel, DatabaseId, Epoch, PartitionId, ShardId, Timestamp};
+use redkite_types::{CollectionId, DatabaseId, Epoch, PartitionId, ShardId, Timestamp};
 use tokio::time::Instant;
 
-use crate::testing::{NODE, World, collection, schema, segment};
+use crate::testing::{NODE, World, collection, create_collection, segment};
 use crate::{
     DataCoordinator, DataSettings, Environment, QueryCoordinator, QuerySettings, RootCoordinator,
     RootSettings,
@@ -62,18 +62,6 @@ async fn candidate(world: &World, id: i64) -> Candidate {
     Candidate::start(world.kv.clone(), info, &settings, Arc::new(SystemClock), &world.tasks).await.unwrap()
 }
 
-fn create(name: &str) -> Ddl {
-    Ddl::CreateCollection(Box::new(NewCollection {
-        database: String::new(),
-        name: name.to_owned(),
-        schema: schema(),
-        partitions: vec!["_default".to_owned()],
-        shards: 1,
-        consistency: ConsistencyLevel::Bounded,
-        properties: Properties::new(),
-    }))
-}
-
 /// What taking over took, step by step.
 #[derive(Debug)]
 #[expect(dead_code, reason = "shown")]
@@ -100,7 +88,7 @@ async fn take_over(world: &World, view: &MetadataView, tasks: &Tasks) -> Takeove
     let query = QueryCoordinator::start(environment, QuerySettings::default());
     let (root, _data, _query) = tokio::try_join!(root, data, query).unwrap();
     let started = began.elapsed();
-    root.execute(RequestId(1), create("after")).await.unwrap();
+    root.execute(RequestId(1), create_collection("after", 1)).await.unwrap();
     let first_command = began.elapsed();
     let mut changes = view.changes();
     let led = || {

@@ -1,7 +1,7 @@
 //! How do roles in different processes call each other?
 //!
 //! The traits of `redkite-service` over gRPC: HTTP/2 with tonic, messages in MessagePack with named fields,
-//! so that nodes of neighbouring versions understand each other. [`serve`] offers a process's own
+//! so that nodes of neighbouring versions understand each other. [`serve()`] offers a process's own
 //! services; [`Peers`] finds those of others, by their sessions and what the metastore assigns to
 //! them; [`Watchdog`] notices that one of them has died; [`seats_at`] asks one process about its
 //! coordinators. `methods` lists the calls that exist.

@@ -8,13 +8,14 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use redkite_tests::cluster::{Cluster, Shape};
 use redkite_tests::definer::Definer;
+use redkite_tests::environment::{number, seed};
 use redkite_tests::metastore::COORDINATORS;
 use redkite_tests::players::{Company, Players};
 use redkite_tests::server::{failpoints, was_aborted};
 use redkite_tests::workload::Stopped;
 use tokio::task::JoinSet;
 
-use crate::scene::{LONG, busy, check_reigns, failovers, from_environment, seed, shape};
+use crate::scene::{LONG, busy, check_reigns, failovers, shape};
 
 /// Every place must be passed within this time.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -151,6 +152,6 @@ async fn coordinators_die_while_nodes_are_midway() {
         end(&over, lives).await?;
         check_reigns(&metastore).await
     }
-    let limit = Duration::from_secs(from_environment("REDKITE_LIMIT_SECONDS", 500));
+    let limit = Duration::from_secs(number("REDKITE_LIMIT_SECONDS", 500));
     tokio::time::timeout(limit, run()).await.expect("in time").unwrap_or_else(|error| panic!("{error:#}"));
 }

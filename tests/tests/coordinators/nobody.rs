@@ -4,10 +4,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use redkite_tests::client::{Client, Row};
+use redkite_tests::environment::number;
 use redkite_tests::players::Company;
 use redkite_tests::workload;
 
-use crate::scene::{LONG, Scene, busy, from_environment, shape};
+use crate::scene::{LONG, Scene, busy, shape};
 
 fn rows(from: i64) -> Vec<Row> {
     (from..from + 50).map(|id| Row { id, version: 1, tag: "meanwhile".to_owned() }).collect()
@@ -39,7 +40,7 @@ async fn without_coordinators_data_operations_go_on() {
         for position in scene.cluster.with_role("mixcoord").into_iter().rev() {
             scene.cluster.kill(position).await?;
         }
-        let end = Instant::now() + Duration::from_secs(from_environment("REDKITE_DOWN_SECONDS", 8));
+        let end = Instant::now() + Duration::from_secs(number("REDKITE_DOWN_SECONDS", 8));
         scene.cluster.add("proxy").await?;
         scene.players.proxies_are(scene.cluster.proxies());
         let late = scene.cluster.proxies()[1];

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use redkite_tests::cluster::{Cluster, Shape};
+use redkite_tests::environment::{number, seed};
 use redkite_tests::metastore::{Active, COORDINATORS, Metastore};
 use redkite_tests::players::{COMMANDS, Company, INSERTED, Players, summary};
 use redkite_tests::server::Options;
@@ -27,18 +28,8 @@ pub(crate) fn busy(ttl: u64) -> Options {
     Options::busy().set(format!("common.session.ttl={ttl}"))
 }
 
-pub(crate) fn from_environment(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
-}
-
-pub(crate) fn seed() -> u64 {
-    let seed = from_environment("REDKITE_MODEL_SEED", u64::from(std::process::id()));
-    eprintln!("REDKITE_MODEL_SEED={seed}");
-    seed
-}
-
 pub(crate) fn failovers(default: u64) -> u64 {
-    from_environment("REDKITE_FAILOVERS", default)
+    number("REDKITE_FAILOVERS", default)
 }
 
 /// A cluster and everybody at work on it.

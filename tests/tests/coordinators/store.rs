@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use redkite_tests::cluster::{Cluster, Etcd};
+use redkite_tests::environment::number;
 use redkite_tests::players::Company;
 
-use crate::scene::{Scene, busy, from_environment, shape};
+use crate::scene::{Scene, busy, shape};
 
 /// The default, which no stall here exceeds unless asked for.
 const TTL: u64 = 10;
@@ -57,7 +58,7 @@ async fn etcd_hangs() {
     async fn run() -> anyhow::Result<()> {
         let mut scene = on_three().await?;
         let before = scene.cluster.active().await?;
-        let stall = from_environment("REDKITE_STALL_SECONDS", 5);
+        let stall = number("REDKITE_STALL_SECONDS", 5);
         scene.cluster.etcd.stall(Duration::from_secs(stall)).await?;
         all_is_as_before(&mut scene, "after a stall").await?;
         if stall <= TTL / 2 {

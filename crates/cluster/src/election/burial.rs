@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::record::{Note, Reason};
 use crate::kv::{Compare, Kv, KvError, Txn};
+use crate::session::active_key;
 use crate::sessions::{Peer, Sessions};
 
 /// Who saw a death, and what it saw.
@@ -36,7 +37,7 @@ pub async fn bury(kv: &dyn Kv, sessions: &Sessions, dead: &Peer, witness: &Witne
         to: None,
         noticed: u64::try_from(witness.noticed.as_millis()).unwrap_or(u64::MAX),
     };
-    let active_key = format!("session/{role}");
+    let active_key = active_key(role);
     let txn = Txn::new()
         .when(Compare::create_revision(&active_key, active.revision))
         .delete(active_key)

@@ -31,7 +31,7 @@ pub use record::{ElectionRecord, Reason, history};
 
 use crate::failpoint::{AFTER_CAMPAIGN, BEFORE_CAMPAIGN};
 use crate::kv::{Compare, Event, Kv, KvError, LeaseId, Txn};
-use crate::session::{Session, SessionInfo, SessionSettings, deleted};
+use crate::session::{Session, SessionInfo, SessionSettings, active_key, deleted};
 use leadership::{Reign, pass};
 use record::{KEPT, Note, Release, VERSION_KEY, release_of};
 use sight::Sight;
@@ -79,7 +79,7 @@ impl Candidate {
         tasks: &Tasks,
     ) -> Result<Self, KvError> {
         let role: Arc<str> = info.server_name.as_str().into();
-        let active_key = format!("session/{role}").into();
+        let active_key = active_key(&role).into();
         let session = Arc::new(Session::start(kv, info, settings, tasks).await?);
         Ok(Self {
             session,

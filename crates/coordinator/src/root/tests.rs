@@ -5,22 +5,14 @@ use std::sync::Arc;
 use futures::future::join_all;
 use proptest::prelude::*;
 use redkite_catalog::{LoadRecord, LoadScope, Metadata, NameRecord, Properties};
-use redkite_service::{Code, Ddl, Error, NewCollection, NewField, RequestId, RootCoord};
+use redkite_service::{Code, Ddl, Error, NewField, RequestId, RootCoord};
 use redkite_types::{ConsistencyLevel, DataType, FieldId, Timestamp};
 
 use super::*;
-use crate::testing::{World, field, schema};
+use crate::testing::{World, create_collection, field};
 
 fn create(name: &str) -> Ddl {
-    Ddl::CreateCollection(Box::new(NewCollection {
-        database: String::new(),
-        name: name.to_owned(),
-        schema: schema(),
-        partitions: vec!["_default".to_owned()],
-        shards: 2,
-        consistency: ConsistencyLevel::Bounded,
-        properties: Properties::new(),
-    }))
+    create_collection(name, 2)
 }
 
 fn drop_collection(name: &str) -> Ddl {

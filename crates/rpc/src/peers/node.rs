@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use redkite_cluster::session::session_key;
 use redkite_service::{Error, Result};
 use redkite_types::NodeId;
 use tracing::debug;
@@ -45,7 +46,7 @@ impl Shared {
             return Err(missing);
         }
         let looking = async {
-            let entry = self.parts.kv.get(&format!("session/{role}-{node}")).await.ok()??;
+            let entry = self.parts.kv.get(&session_key(role, node)).await.ok()??;
             self.parts.sessions.wait_for(entry.mod_revision).await;
             self.node(role, node)
         };

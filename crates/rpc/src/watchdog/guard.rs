@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use redkite_cluster::KvError;
 use redkite_cluster::election::{Reason, Witness, bury};
+use redkite_cluster::session::session_key;
 use redkite_cluster::sessions::{Peer, Sessions};
 use redkite_runtime::{Backoff, Stopping};
 use redkite_service::{Error, Result};
@@ -186,7 +187,7 @@ impl Guard {
 
     async fn revoke(&self) -> std::result::Result<(), KvError> {
         let Registration { role, node, revision } = self.registration;
-        let entry = self.kennel.kv.get(&format!("session/{role}-{node}")).await?;
+        let entry = self.kennel.kv.get(&session_key(role, node)).await?;
         // Another registration is another life.
         let Some(lease) =
             entry.filter(|entry| entry.create_revision == revision).and_then(|entry| entry.lease)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use redkite_catalog::{Metadata, SegmentRecord, SegmentState, TaskKind, TaskOutcome};
+use redkite_cluster::session::active_key;
 use redkite_cluster::sessions::Sessions;
 use redkite_types::{CollectionId, NodeId, SegmentId, Timestamp};
 
@@ -76,8 +77,7 @@ fn tasks_of(picture: &Picture, role: Role, node: NodeId) -> u64 {
 fn sessions(picture: &Picture) -> Table {
     let mut table = Table::new(&["key", "node", "address", "lease", "revision"]);
     for role in Role::ALL {
-        let active =
-            picture.sessions.active(role.name()).map(|peer| (format!("session/{}", role.name()), peer));
+        let active = picture.sessions.active(role.name()).map(|peer| (active_key(role.name()), peer));
         let all = picture.sessions.nodes(role.name()).map(|(_, peer)| (peer.info.key(), peer));
         for (key, peer) in active.into_iter().chain(all) {
             table.add([
