@@ -178,11 +178,27 @@ pub async fn health(pages: SocketAddr) -> anyhow::Result<(bool, serde_json::Valu
 /// # Errors
 /// If it does not answer, or not with JSON.
 pub async fn page(server: SocketAddr, path: &str) -> anyhow::Result<(bool, serde_json::Value)> {
+    let (well, body) = text(server, path).await?;
+    Ok((well, serde_json::from_str(&body).context(body)?))
+}
+
+/// The sum of a metric over the label sets that contain `label`; 0 if there are none.
+///
+/// # Errors
+/// If the process does not answer, or not with numbers.
+pub async fn metric(pages: SocketAddr, name: &str, label: &str) -> anyhow::Result<f64> {
+    let (_, body) = text(pages, "/metrics").await?;
+    let samples = body.lines().filter_map(|line| line.strip_prefix(name));
+    let samples = samples.filter(|rest| rest.starts_with(['{', ' ']) && rest.contains(label));
+    let values = samples.map(|sample| sample.rsplit(' ').next().unwrap_or_default().parse::<f64>());
+    Ok(values.sum::<Result<f64, _>>()?)
+}
+
+async fn text(server: SocketAddr, path: &str) -> anyhow::Result<(bool, String)> {
     let mut stream = TcpStream::connect(server).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP")?;
-    let well = head.split_whitespace().nth(1) == Some("200");
-    Ok((well, serde_json::from_str(body).with_context(|| answer.clone())?))
+    Ok((head.split_whitespace().nth(1) == Some("200"), body.to_owned()))
 }

@@ -22,6 +22,9 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How often a place may be passed before the process dies there.
 const MOST_PASSES: u32 = 12;
 
+/// The places of nodes' work: writing data, telling of it, building and merging, and what lies below.
+const NODES: [&str; 5] = ["flush::", "task::", "storage::", "bucket::", "wal::"];
+
 /// Collections being made at the same time.
 const LIVES: usize = 2;
 
@@ -125,7 +128,7 @@ async fn coordinators_die_while_nodes_are_midway() {
         let seed = seed();
         let mut random = SmallRng::seed_from_u64(seed);
         let mut places = failpoints().await?;
-        places.retain(|place| place.starts_with("flush::") || place.starts_with("task::"));
+        places.retain(|place| NODES.iter().any(|of| place.starts_with(of)));
         let slow: Vec<_> = places.iter().map(|place| format!("{place}=10%sleep(300)")).collect();
         let directory = tempfile::tempdir()?;
         let options = busy(LONG).fail(slow.join(";"));

@@ -1,20 +1,27 @@
 //! The active coordinator reaches etcd, but not the nodes: that is no reason for another to take over.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use redkite_tests::cluster::Cluster;
 use redkite_tests::metastore::COORDINATORS;
 use redkite_tests::network::Room;
 use redkite_tests::players::Company;
 use redkite_tests::relay::Relay;
+use redkite_tests::server::metric;
 
-use crate::scene::{SHORT, Scene, busy, shape};
+use crate::scene::{PATIENCE, SHORT, Scene, busy, shape};
 
 /// The link over which etcd, the bucket and the proxies are reached.
 const STORES: u8 = 0;
 /// The link over which nodes are reached.
 const NODES: u8 = 1;
+
+/// How many nodes a coordinator says that it cannot reach.
+async fn out_of_reach(pages: SocketAddr) -> anyhow::Result<f64> {
+    metric(pages, "redkite_nodes_out_of_reach", "role").await
+}
 
 /// H5.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,10 +54,15 @@ async fn nodes_that_only_the_coordinator_cannot_reach_are_left_alone() {
         let before = scene.cluster.active().await?;
         let sessions = scene.metastore.range("session/").await?.1;
 
+        let active = before.first().context("nobody leads")?.1.node;
+        let pages = scene.cluster.members[scene.cluster.position(active)?].process.address("metrics");
+        ensure!(out_of_reach(pages).await? == 0.0, "a node that can be reached is reported");
         room.cut(NODES)?;
         tokio::time::sleep(Duration::from_secs(2 * SHORT)).await;
         scene.players.everybody_is_answered(Duration::from_secs(30)).await?;
         ensure!(scene.cluster.active().await? == before, "another was made active");
+        let reported = out_of_reach(pages).await?;
+        ensure!(reported == 4.0, "{reported} of 4 nodes are reported as out of reach");
         let now = scene.metastore.range("session/").await?.1;
         for session in sessions {
             let same = |now: &redkite_tests::metastore::Entry| {
@@ -60,6 +72,13 @@ async fn nodes_that_only_the_coordinator_cannot_reach_are_left_alone() {
         }
         room.heal(NODES)?;
         scene.players.everybody_is_answered(Duration::from_secs(30)).await?;
+        let again = async {
+            while out_of_reach(pages).await? > 0.0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(PATIENCE, again).await.context("nodes are reported for ever")??;
         for (role, active) in scene.cluster.active().await? {
             ensure!(COORDINATORS.contains(&role) && before.contains(&(role, active)), "{role} has changed");
         }

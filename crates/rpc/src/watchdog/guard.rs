@@ -105,9 +105,11 @@ impl Guard {
         let mut refused_since: Option<Instant> = None;
         let mut since = Instant::now();
         let mut backoff = Backoff::new(self.pause(), LONGEST_PAUSE);
+        let mut out_of_reach = None;
         loop {
             match Connection::make(&self.address, settings, &self.kennel.tasks).await {
                 Ok(connection) => {
+                    out_of_reach = None;
                     let began = Instant::now();
                     match Client(Alone { connection, settings }).alive(self.registration.node).await {
                         Ok(()) => return Seen::Leaving,
@@ -134,7 +136,7 @@ impl Guard {
                     }
                 }
                 Err(error) => {
-                    debug!(address = self.address, %error, "node cannot be reached");
+                    out_of_reach.get_or_insert_with(|| OutOfReach::note(&self.registration, &self.address, &error));
                     refused_since = None;
                     backoff.wait().await;
                 }
@@ -200,6 +202,25 @@ impl Guard {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// Counts a node as long as it can neither be reached nor be told from one that lives.
+struct OutOfReach {
+    role: &'static str,
+}
+
+impl OutOfReach {
+    fn note(Registration { role, node, .. }: &Registration, address: &str, error: &io::Error) -> Self {
+        warn!(role, %node, address, %error, "node cannot be reached, though its session lives");
+        metrics::gauge!("redkite_nodes_out_of_reach", "role" => *role).increment(1.0);
+        Self { role }
+    }
+}
+
+impl Drop for OutOfReach {
+    fn drop(&mut self) {
+        metrics::gauge!("redkite_nodes_out_of_reach", "role" => self.role).decrement(1.0);
     }
 }
 
