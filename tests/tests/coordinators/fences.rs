@@ -12,8 +12,9 @@ use redkite_tests::workload;
 
 use crate::scene::{Reigns, SHORT, Scene, busy, check_reigns, failovers, followed, moment, shape};
 
-/// So long nothing must change before it counts as quiet.
-const QUIET: Duration = Duration::from_secs(3);
+/// So long nothing must change before it counts as quiet: garbage is collected every 5 seconds, and only what has been
+/// garbage for one.
+const QUIET: Duration = Duration::from_secs(8);
 
 /// Waits until it has noticed that it is no longer active, and stands by again.
 async fn stands_by_again(member: &Member, metastore: &Metastore, reigns: &Reigns) -> anyhow::Result<()> {
