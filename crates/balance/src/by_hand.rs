@@ -71,8 +71,10 @@ impl Transfer {
     }
 
     /// What is meant, the largest first.
-    fn copies(&self, cluster: &Cluster) -> Result<Vec<CopySlot>, TransferRefused> {
+    fn copies(&self, cluster: &mut Cluster) -> Result<Vec<CopySlot>, TransferRefused> {
         let from = cluster.slot_of(self.from).ok_or(TransferRefused::Unknown(self.from))?;
+        cluster.sort(from);
+        let cluster = &*cluster;
         let meant = |copy: &CopySlot| {
             let collection = self.collection.is_none_or(|id| id == cluster.collection_of(*copy));
             let segment = cluster.copy(*copy).id.segment;

@@ -9,6 +9,7 @@ mod copies;
 mod nodes;
 mod pools;
 mod scopes;
+mod sizes;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -42,22 +43,6 @@ struct ReplicaEntry {
     copies: Vec<CopySlot>,
     /// The other replicas of the collection.
     others: Vec<ReplicaSlot>,
-    /// How many of the copies are on each node, by node.
-    crowds: Vec<(NodeSlot, u32)>,
-}
-
-impl ReplicaEntry {
-    fn crowd(&mut self, node: NodeSlot, change: impl FnOnce(u32) -> u32) {
-        match self.crowds.binary_search_by_key(&node, |(node, _)| *node) {
-            Ok(at) => {
-                self.crowds[at].1 = change(self.crowds[at].1);
-                if self.crowds[at].1 == 0 {
-                    self.crowds.remove(at);
-                }
-            }
-            Err(at) => self.crowds.insert(at, (node, change(0))),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +74,11 @@ impl Cluster {
         &self.nodes[slot.at()]
     }
 
+    /// Brings a node's copies in order, for [`NodeEntry::sized`].
+    pub(crate) fn sort(&mut self, node: NodeSlot) {
+        self.nodes[node.at()].sort();
+    }
+
     pub(crate) fn slot_of(&self, node: NodeId) -> Option<NodeSlot> {
         self.node_slots.get(&node).copied()
     }
@@ -97,8 +87,8 @@ impl Cluster {
         &self.copies[slot.at()]
     }
 
-    pub(crate) fn note(&mut self, slot: CopySlot, draft: Option<NonZeroU32>) {
-        self.copies[slot.at()].draft = draft;
+    pub(crate) fn note(&mut self, slot: CopySlot, draft: NonZeroU32) {
+        self.copies[slot.at()].draft = Some(draft);
     }
 
     pub(crate) fn copy_of(&self, id: CopyId) -> Option<CopySlot> {
@@ -168,9 +158,7 @@ impl Cluster {
 
     /// Copies of the same replica on a node.
     pub(crate) fn together(&self, node: NodeSlot, copy: CopySlot) -> u32 {
-        let crowds = &self.replica_of(copy).crowds;
-        let found = crowds.binary_search_by_key(&node, |(node, _)| *node);
-        found.map_or(0, |at| crowds[at].1)
+        self.node(node).crowd(self.copy(copy).replica)
     }
 
     /// The nodes that serve of those a copy's replica may use.
@@ -184,9 +172,9 @@ impl Cluster {
         self.lowest_in(self.replica_of(copy).pool, Resource::Memory, count)
     }
 
-    /// Nodes to which something on `source` could move, the least loaded first.
+    /// Nodes to which something on `source` could move, the least loaded first; they and it are sorted then.
     pub(crate) fn lowest_partners(
-        &self,
+        &mut self,
         source: NodeSlot,
         resource: Resource,
         count: usize,
@@ -199,6 +187,7 @@ impl Cluster {
             partners.dedup();
         }
         partners.retain(|node| *node != source);
+        partners.iter().chain([&source]).for_each(|node| self.sort(*node));
         partners
     }
 
@@ -235,35 +224,61 @@ impl Cluster {
         self.judge(copy);
     }
 
+    /// Puts copies that a draft has moved back, node by node: what is known of a node is spread over memory.
+    pub(crate) fn put_back(&mut self, origins: impl Iterator<Item = (CopySlot, Option<NodeSlot>)>) {
+        let mut changes = Vec::new();
+        for (copy, origin) in origins {
+            let entry = &mut self.copies[copy.at()];
+            entry.draft = None;
+            let at = std::mem::replace(&mut entry.at, origin);
+            if at != origin {
+                changes.extend(at.map(|node| (node, copy, false)));
+                changes.extend(origin.map(|node| (node, copy, true)));
+            }
+            self.judge(copy);
+        }
+        changes.sort_unstable();
+        for changes in changes.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let node = changes[0].0;
+            let mut used = self.node(node).used;
+            for (_, copy, comes) in changes {
+                used = if *comes { self.list(*copy, node, used) } else { self.unlist(*copy, node, used) };
+            }
+            self.reload(node, used);
+        }
+    }
+
     fn attach(&mut self, copy: CopySlot, node: NodeSlot) {
-        let entry = &self.copies[copy.at()];
-        let (load, segment) = (entry.load, entry.id.segment);
-        let replica = self.replicas[entry.replica.0 as usize].as_mut().expect("copies have a replica");
-        replica.crowd(node, |count| count + 1);
-        let pool = replica.pool;
-        let there = &mut self.nodes[node.at()];
-        there.index(copy, segment, load);
-        *there.pools.entry(pool).or_default() += 1;
-        self.reload(node, |used| [used[0] + load[0], used[1] + load[1]]);
+        let used = self.list(copy, node, self.node(node).used);
+        self.reload(node, used);
     }
 
     fn detach(&mut self, copy: CopySlot, node: NodeSlot) {
+        let used = self.unlist(copy, node, self.node(node).used);
+        self.reload(node, used);
+    }
+
+    /// Lists a copy at a node; what is used with it.
+    fn list(&mut self, copy: CopySlot, node: NodeSlot, used: [u64; 2]) -> [u64; 2] {
+        let pool = self.replica_of(copy).pool;
         let entry = &self.copies[copy.at()];
-        let (load, segment) = (entry.load, entry.id.segment);
-        let replica = self.replicas[entry.replica.0 as usize].as_mut().expect("copies have a replica");
-        replica.crowd(node, |count| count - 1);
-        let pool = replica.pool;
-        let there = &mut self.nodes[node.at()];
-        there.unindex(copy, segment, load);
-        there.forget_pool(pool);
-        self.reload(node, |used| [used[0] - load[0], used[1] - load[1]]);
+        self.nodes[node.at()].index(copy, entry, pool);
+        [used[0] + entry.load[0], used[1] + entry.load[1]]
+    }
+
+    /// Lists it no more; what is used without it.
+    fn unlist(&mut self, copy: CopySlot, node: NodeSlot, used: [u64; 2]) -> [u64; 2] {
+        let pool = self.replica_of(copy).pool;
+        let entry = &self.copies[copy.at()];
+        self.nodes[node.at()].unindex(copy, entry, pool);
+        [used[0] - entry.load[0], used[1] - entry.load[1]]
     }
 
     /// Changes what a node uses, and its place in the order of its scope.
-    fn reload(&mut self, node: NodeSlot, change: impl FnOnce([u64; 2]) -> [u64; 2]) {
+    fn reload(&mut self, node: NodeSlot, used: [u64; 2]) {
         let entry = &mut self.nodes[node.at()];
         let before = entry.used;
-        let levels = entry.set_load(change(before), entry.capacity);
+        let levels = entry.set_load(used, entry.capacity);
         if let Some(scope) = entry.scope {
             self.scopes[scope.at()].reload(entry, node, before, levels);
         }

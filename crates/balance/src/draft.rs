@@ -156,7 +156,7 @@ impl<'a> Draft<'a> {
         self.moved.push(Moved { copy, origin, reason, gain: Gain::default() });
         let place = u32::try_from(self.moved.len()).ok().and_then(NonZeroU32::new);
         let place = place.expect("between 1 and 2^32 copies");
-        self.cluster.note(copy, Some(place));
+        self.cluster.note(copy, place);
         place
     }
 
@@ -168,10 +168,7 @@ impl<'a> Draft<'a> {
     /// Writes the plan down and leaves the cluster as it was.
     pub(crate) fn finish(self) -> Plan {
         let plan = self.write_down();
-        for Moved { copy, origin, .. } in self.moved {
-            self.cluster.shift(copy, origin);
-            self.cluster.note(copy, None);
-        }
+        self.cluster.put_back(self.moved.iter().map(|moved| (moved.copy, moved.origin)));
         plan
     }
 

@@ -42,6 +42,7 @@ pub(crate) fn plan(planner: &mut Planner, id: NodeId, now: Timestamp) -> Result<
     let mut draining = node.clone();
     draining.state = NodeState::Draining;
     planner.set_node(draining);
+    planner.cluster.sort(slot);
     let copies = planner.cluster.node(slot).sized(crate::cluster::Resource::Memory, ..);
     let (segments, bytes) = copies.fold((0, Bytes(0)), |(count, bytes), copy| {
         (count + 1, bytes + Bytes(planner.cluster.copy(copy).bytes()))

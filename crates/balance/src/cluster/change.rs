@@ -31,7 +31,8 @@ impl Cluster {
             entry.scope = None;
             self.scopes_are_old = true;
         }
-        self.reload(slot, |used| [0, 1].map(|at| used[at] - was_fixed[at] + fixed[at]));
+        let used = self.node(slot).used;
+        self.reload(slot, [0, 1].map(|at| used[at] - was_fixed[at] + fixed[at]));
         if has_changed {
             self.resettle_around(slot);
         }
@@ -54,6 +55,7 @@ impl Cluster {
 
     /// What may be done with a node has changed, so its copies may belong elsewhere.
     fn resettle_around(&mut self, node: NodeSlot) {
+        self.sort(node);
         let mut copies: BTreeSet<_> = self.node(node).sized(super::Resource::Memory, ..).collect();
         copies.extend(&self.under_way);
         copies.into_iter().for_each(|copy| self.resettle(copy));
@@ -69,8 +71,7 @@ impl Cluster {
             let slot =
                 ReplicaSlot(u32::try_from(self.replicas.len()).expect("fewer than 2^32 replicas ever"));
             let others = self.siblings.entry(collection).or_default();
-            let (copies, crowds) = (Vec::new(), Vec::new());
-            let entry = ReplicaEntry { id, collection, pool, copies, others: others.clone(), crowds };
+            let entry = ReplicaEntry { id, collection, pool, copies: Vec::new(), others: others.clone() };
             for other in others.iter() {
                 self.replicas[other.0 as usize].as_mut().expect("it has a slot").others.push(slot);
             }

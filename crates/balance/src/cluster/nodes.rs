@@ -1,12 +1,15 @@
 //! A node, and what is on it by size.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::RangeBounds;
 
-use redkite_types::{NodeId, SegmentId};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use redkite_types::NodeId;
 
 use super::pools::PoolSlot;
-use super::{CopySlot, Resource, ScopeSlot};
+use super::sizes::Sizes;
+use super::{CopyEntry, CopySlot, ReplicaSlot, Resource, ScopeSlot};
 use crate::observed::{Node, NodeState};
 use crate::quantity::Share;
 
@@ -23,9 +26,6 @@ impl NodeSlot {
 /// A copy that spends less, a thousandth of a core, does not count as hot: to move it for that is never worth it.
 const HOT: u64 = 1_000;
 
-/// Copies by the amount of one resource.
-type BySize = BTreeSet<(u64, SegmentId, CopySlot)>;
-
 /// A node, alive or only named.
 #[derive(Clone, Debug)]
 pub(crate) struct NodeEntry {
@@ -41,9 +41,11 @@ pub(crate) struct NodeEntry {
     pub(crate) scope: Option<ScopeSlot>,
     /// How many of its copies may use which nodes.
     pub(super) pools: BTreeMap<PoolSlot, u32>,
-    sizes: BySize,
+    /// How many of its copies are of which replica.
+    crowds: HashMap<ReplicaSlot, u32>,
+    sizes: Sizes,
     /// The hot ones only.
-    heats: BySize,
+    heats: Sizes,
 }
 
 impl NodeEntry {
@@ -56,8 +58,9 @@ impl NodeEntry {
             levels: [Share(0); 2],
             scope: None,
             pools: BTreeMap::new(),
-            sizes: BySize::new(),
-            heats: BySize::new(),
+            crowds: HashMap::new(),
+            sizes: Sizes::default(),
+            heats: Sizes::default(),
         }
     }
 
@@ -90,44 +93,53 @@ impl NodeEntry {
         self.observed.as_ref().is_some_and(|node| node.joined)
     }
 
-    /// Its copies by size, ascending.
+    /// Makes ready for [`NodeEntry::sized`].
+    pub(super) fn sort(&mut self) {
+        self.sizes.settle();
+        self.heats.settle();
+    }
+
+    /// Its copies by size, ascending, once it is sorted.
     pub(crate) fn sized(
         &self,
         resource: Resource,
         amounts: impl RangeBounds<u64>,
     ) -> impl DoubleEndedIterator<Item = CopySlot> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
-        const FIRST: (SegmentId, CopySlot) = (SegmentId(i64::MIN), CopySlot(0));
-        const LAST: (SegmentId, CopySlot) = (SegmentId(i64::MAX), CopySlot(u32::MAX));
-        let from = match amounts.start_bound() {
-            Included(amount) => Included((*amount, FIRST.0, FIRST.1)),
-            Excluded(amount) => Excluded((*amount, LAST.0, LAST.1)),
-            Unbounded => Unbounded,
-        };
-        let to = match amounts.end_bound() {
-            Included(amount) => Included((*amount, LAST.0, LAST.1)),
-            Excluded(amount) => Excluded((*amount, FIRST.0, FIRST.1)),
-            Unbounded => Unbounded,
-        };
-        let sizes = match resource {
+        match resource {
             Resource::Memory => &self.sizes,
             Resource::Cpu => &self.heats,
-        };
-        sizes.range((from, to)).map(|(_, _, copy)| *copy)
+        }
+        .range(amounts)
     }
 
-    pub(super) fn index(&mut self, copy: CopySlot, segment: SegmentId, [bytes, heat]: [u64; 2]) {
-        self.sizes.insert((bytes, segment, copy));
-        if heat >= HOT {
-            self.heats.insert((heat, segment, copy));
-        }
+    /// How many of its copies are of a replica.
+    pub(super) fn crowd(&self, replica: ReplicaSlot) -> u32 {
+        self.crowds.get(&replica).copied().unwrap_or(0)
     }
 
-    pub(super) fn unindex(&mut self, copy: CopySlot, segment: SegmentId, [bytes, heat]: [u64; 2]) {
-        self.sizes.remove(&(bytes, segment, copy));
+    pub(super) fn index(&mut self, slot: CopySlot, copy: &CopyEntry, pool: PoolSlot) {
+        let (segment, [bytes, heat]) = (copy.id.segment, copy.load);
+        self.sizes.insert((bytes, segment, slot));
         if heat >= HOT {
-            self.heats.remove(&(heat, segment, copy));
+            self.heats.insert((heat, segment, slot));
         }
+        *self.crowds.entry(copy.replica).or_default() += 1;
+        *self.pools.entry(pool).or_default() += 1;
+    }
+
+    pub(super) fn unindex(&mut self, slot: CopySlot, copy: &CopyEntry, pool: PoolSlot) {
+        let (segment, [bytes, heat]) = (copy.id.segment, copy.load);
+        self.sizes.remove((bytes, segment, slot));
+        if heat >= HOT {
+            self.heats.remove((heat, segment, slot));
+        }
+        if let Entry::Occupied(mut count) = self.crowds.entry(copy.replica) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        self.forget_pool(pool);
     }
 
     pub(super) fn forget_pool(&mut self, pool: PoolSlot) {

@@ -32,6 +32,16 @@ impl Scope {
         self.orders[resource as usize].iter().map(|(_, _, node)| *node)
     }
 
+    /// Those of its nodes that are loaded so much or less, the most loaded first.
+    pub(crate) fn descending_from(
+        &self,
+        resource: Resource,
+        highest: Share,
+    ) -> impl Iterator<Item = NodeSlot> {
+        let last = (highest, NodeId(i64::MAX), NodeSlot(u32::MAX));
+        self.orders[resource as usize].range(..=last).rev().map(|(_, _, node)| *node)
+    }
+
     pub(crate) fn spread(&self, resource: Resource) -> Spread {
         let order = &self.orders[resource as usize];
         Spread {

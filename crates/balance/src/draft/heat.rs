@@ -38,7 +38,10 @@ impl Draft<'_> {
         loop {
             let mut stuck = BTreeSet::new();
             let mut stepped_now = false;
-            while let Some(source) = self.next_hot(scope, &stuck) {
+            // No step leads above its source.
+            let mut highest = Share(u64::MAX);
+            while let Some(source) = self.next_hot(scope, &stuck, highest) {
+                highest = self.cluster.node(source).level(Resource::Cpu);
                 match self.cool(source, scope) {
                     Some(found) => {
                         self.step(&found.shifts, Reason::UnevenHeat, found.gain);
@@ -57,10 +60,10 @@ impl Draft<'_> {
     }
 
     /// The busiest node that has not been asked in vain, if it is too far from the idlest.
-    fn next_hot(&self, scope: ScopeSlot, stuck: &BTreeSet<NodeSlot>) -> Option<NodeSlot> {
+    fn next_hot(&self, scope: ScopeSlot, stuck: &BTreeSet<NodeSlot>, highest: Share) -> Option<NodeSlot> {
         let scope = self.cluster.scope(scope);
         let lowest = scope.spread(Resource::Cpu).lowest;
-        let source = scope.ascending(Resource::Cpu).rev().find(|node| !stuck.contains(node))?;
+        let source = scope.descending_from(Resource::Cpu, highest).find(|node| !stuck.contains(node))?;
         (self.cluster.node(source).level(Resource::Cpu) - lowest > self.heat_goal()).then_some(source)
     }
 
@@ -68,7 +71,7 @@ impl Draft<'_> {
         Share::percent(self.settings.cpu_balance_goal_percentage)
     }
 
-    fn cool(&self, source: NodeSlot, scope: ScopeSlot) -> Option<Candidate> {
+    fn cool(&mut self, source: NodeSlot, scope: ScopeSlot) -> Option<Candidate> {
         let targets = self.cluster.lowest_partners(source, Resource::Cpu, TARGETS);
         let pairs = targets.into_iter().filter_map(|target| Pair::new(self, source, target, Resource::Cpu));
         let mut pairs = pairs.filter(|pair| pair.gap() > self.heat_goal());

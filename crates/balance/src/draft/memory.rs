@@ -26,7 +26,10 @@ impl Draft<'_> {
             // Targets only fill up, so what cannot give now can rarely do so later: it is asked once a round.
             let mut stuck = BTreeSet::new();
             let mut stepped_now = false;
-            while let Some(source) = self.next_source(scope, &stuck) {
+            // No step leads above its source.
+            let mut highest = Share(u64::MAX);
+            while let Some(source) = self.next_source(scope, &stuck, highest) {
+                highest = self.cluster.node(source).level(Resource::Memory);
                 if self.even_one(source, scope) {
                     stepped_now = true;
                 } else {
@@ -41,11 +44,11 @@ impl Draft<'_> {
     }
 
     /// The fullest node that has not been asked in vain, if it is too far from the emptiest.
-    fn next_source(&self, scope: ScopeSlot, stuck: &BTreeSet<NodeSlot>) -> Option<NodeSlot> {
+    fn next_source(&self, scope: ScopeSlot, stuck: &BTreeSet<NodeSlot>, highest: Share) -> Option<NodeSlot> {
         let goal = self.goal(scope);
         let scope = self.cluster.scope(scope);
         let lowest = scope.spread(Resource::Memory).lowest;
-        let mut sources = scope.ascending(Resource::Memory).rev();
+        let mut sources = scope.descending_from(Resource::Memory, highest);
         let source = sources.find(|node| !stuck.contains(node))?;
         (self.cluster.node(source).level(Resource::Memory) - lowest > goal).then_some(source)
     }

@@ -19,10 +19,14 @@ const ABOUT_EQUAL_PERCENTAGE: u64 = 1;
 impl Draft<'_> {
     /// Places all strays that can be; whether there were any. Scopes that took some are evened out afterwards.
     pub(super) fn place_strays(&mut self) -> bool {
-        let mut strays: Vec<_> = self.cluster.strays().to_vec();
-        strays.sort_by_key(|copy| (Reverse(self.cluster.copy(*copy).bytes()), self.cluster.copy(*copy).id));
+        let strays = self.cluster.strays().iter().map(|copy| {
+            let entry = self.cluster.copy(*copy);
+            (Reverse(entry.bytes()), entry.id, *copy)
+        });
+        let mut strays: Vec<_> = strays.collect();
+        strays.sort_unstable();
         let mut placed = false;
-        for copy in strays {
+        for (.., copy) in strays {
             placed |= self.place(copy);
         }
         placed
