@@ -42,6 +42,7 @@ fn main() {
     println!("| taking in what is observed, segments nowhere yet | {} | | | | |", watch.read());
     let plan = ask("place everything", &mut planner, |planner| planner.plan(Occasion::Change, now));
     settle(&mut planner, &shape, &plan);
+    change_collection(&mut planner, &shape, &plan);
 
     let lost = NodeId(7);
     let mut copy = planner.clone();
@@ -56,7 +57,11 @@ fn main() {
     drop(planner);
 
     let random = |segment: u64| Some(NodeId((scatter(segment, 3) % shape.nodes).cast_signed()));
-    let mut planner = Planner::of(&shape.observed(random), settings());
+    let observed = shape.observed(random);
+    let watch = Watch::start();
+    let mut planner = Planner::of(&observed, settings());
+    println!("| taking in what is observed, segments on nodes | {} | | | | |", watch.read());
+    drop(observed);
     let _ = ask("everything, from anywhere", &mut planner, |planner| planner.plan(Occasion::Demand, now));
     let tenths = |segment: u64| Some(NodeId((scatter(segment, 3) % (shape.nodes * 9 / 10)).cast_signed()));
     let mut planner = Planner::of(&shape.observed(tenths), settings());
@@ -135,6 +140,18 @@ fn settle(planner: &mut Planner, shape: &Shape, plan: &Plan) {
     }
 }
 
+/// The copies of one collection are reported anew, each a little larger.
+fn change_collection(planner: &mut Planner, shape: &Shape, plan: &Plan) {
+    let changed = plan.moves.iter().filter(|one| one.collection == CollectionId(0)).map(|one| {
+        let copy = shape.copy(one.copy.segment.0.cast_unsigned(), Some(one.to));
+        Copy { bytes: copy.bytes + Bytes(1), ..copy }
+    });
+    let changed: Vec<_> = changed.collect();
+    let watch = Watch::start();
+    changed.iter().for_each(|copy| planner.set_copy(copy));
+    println!("| one collection has changed, {} segments | {} | | | | |", changed.len(), watch.read());
+}
+
 fn ask(question: &str, planner: &mut Planner, ask: impl FnOnce(&mut Planner) -> Plan) -> Plan {
     let watch = Watch::start();
     let plan = ask(planner);
@@ -159,7 +176,7 @@ impl Watch {
 
     fn read(&self) -> String {
         let wall = self.0.elapsed().as_secs_f64() * 1e3;
-        format!("{wall:.1} | {:.1}", on_cpu().saturating_sub(self.1) as f64 / 1e6)
+        format!("{wall:.2} | {:.1}", on_cpu().saturating_sub(self.1) as f64 / 1e6)
     }
 }
 
