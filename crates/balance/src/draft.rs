@@ -14,10 +14,11 @@ mod pair;
 mod strays;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use hashbrown::HashMap;
 use redkite_types::Timestamp;
 
 use crate::cluster::{Cluster, CopySlot, NodeSlot, Resource, ScopeSlot};
@@ -176,14 +177,8 @@ impl<'a> Draft<'a> {
     pub(crate) fn write_down(&self) -> Plan {
         let mut unplaced: Vec<_> = self.cluster.strays().iter().map(|copy| self.unplaced(*copy)).collect();
         unplaced.sort_by_key(|one| one.copy);
-        let places = (0..).zip(&self.moved).map(|(place, moved): (u32, _)| {
-            let entry = self.cluster.copy(moved.copy);
-            (moved.reason, Reverse(entry.bytes()), entry.id, place)
-        });
-        let mut places: Vec<_> = places.collect();
-        places.sort_unstable();
-        let moved = places.into_iter().map(|(.., place)| &self.moved[place as usize]);
-        let moves: Vec<_> = moved.filter_map(|moved| self.written(moved)).collect();
+        let mut moves: Vec<_> = self.moved.iter().filter_map(|moved| self.written(moved)).collect();
+        moves.sort_by_cached_key(|one| (one.reason, Reverse(one.bytes), one.copy));
         let duration = self.duration(&moves);
         Plan { moves, unplaced, before: self.before, after: worst(self.cluster), duration }
     }
@@ -221,7 +216,7 @@ impl<'a> Draft<'a> {
 
     /// Targets load side by side, each at its own pace.
     fn duration(&self, moves: &[Move]) -> Duration {
-        let mut targets: BTreeMap<_, (Bytes, u64)> = BTreeMap::new();
+        let mut targets: HashMap<_, (Bytes, u64)> = HashMap::new();
         for one in moves {
             let (bytes, count) = targets.entry(one.to).or_default();
             *bytes += one.bytes;
