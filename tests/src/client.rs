@@ -132,7 +132,7 @@ impl Client {
             fields: vec![
                 field("id", DataType::Int64, &[]),
                 field("version", DataType::Int64, &[]),
-                field("tag", DataType::VarChar, &[("max_length", "64")]),
+                field("tag", DataType::VarChar, &[("max_length", "1024")]),
                 field("vector", DataType::FloatVector, &[("dim", "8")]),
             ],
             ..CollectionSchema::default()

@@ -9,6 +9,7 @@ use crate::drain::{self, DrainRefused};
 use crate::observed::{Copy, CopyId, Node, Observed};
 use crate::pacing;
 use crate::plan::{Imbalance, Move, Obstacle, Plan, Reason};
+use crate::quantity::Bytes;
 use crate::settings::BalanceSettings;
 
 /// What is known, kept between plans so that each costs what it changes. Its answers depend on what it was told
@@ -136,6 +137,13 @@ impl Planner {
     #[must_use]
     pub fn startable<'a>(&self, moves: &'a [Move]) -> Vec<&'a Move> {
         pacing::startable(&self.cluster, moves)
+    }
+
+    /// What a node uses, counting moves under way as done.
+    #[must_use]
+    pub fn used(&self, node: NodeId) -> Bytes {
+        let slot = self.cluster.slot_of(node);
+        slot.map(|slot| Bytes(self.cluster.node(slot).used[0])).unwrap_or_default()
     }
 
     /// How uneven nodes are, counting moves under way as done: of the nodes that could exchange segments those

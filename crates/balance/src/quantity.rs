@@ -70,7 +70,7 @@ impl Share {
 
     /// `part` of `whole`, rounded down.
     #[must_use]
-    pub(crate) fn of(part: u64, whole: u64) -> Self {
+    pub fn of(part: u64, whole: u64) -> Self {
         match part.checked_mul(Self::WHOLE.0) {
             Some(scaled) => Self(scaled / whole.max(1)),
             None => Self(narrow(u128::from(part) * u128::from(Self::WHOLE.0) / u128::from(whole.max(1)))),

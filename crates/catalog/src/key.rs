@@ -5,9 +5,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    CollectionRecord, DatabaseRecord, DroppedRecord, HeldRecord, HoldRecord, IndexesRecord, LoadRecord,
-    NameRecord, ReplicasRecord, ResourceGroupRecord, SegmentRecord, ServingView, ShardAssignment,
-    ShardCheckpoint, ShardStatus, TaskRecord, TaskResult,
+    BalanceRecord, CollectionRecord, CopyKey, DatabaseRecord, DrainRecord, DroppedRecord, HeldRecord,
+    HoldRecord, IndexesRecord, LoadRecord, MoveRecord, MovedRecord, NameRecord, ReplicasRecord,
+    ResourceGroupRecord, SegmentRecord, ServingView, ShardAssignment, ShardCheckpoint, ShardStatus,
+    StayRecord, TaskRecord, TaskResult,
 };
 
 /// The identity of a record within its table, as text without the table's prefix.
@@ -97,6 +98,11 @@ records! {
     ServingView, (ShardId, ReplicaId), "view/";
     ReplicasRecord, CollectionId, "replica/";
     ResourceGroupRecord, String, "resource-group/";
+    MoveRecord, CopyKey, "move/";
+    StayRecord, CopyKey, "stay/";
+    MovedRecord, String, "moved/";
+    DrainRecord, NodeId, "drain/";
+    BalanceRecord, String, "balance/";
 }
 
 #[cfg(test)]

@@ -22,8 +22,14 @@
 //! view/<shard>/<replica>           ServingView           querycoord    who answers for which segment
 //! replica/<collection>             ReplicasRecord        querycoord    copies of a loaded collection
 //! resource-group/<name>            ResourceGroupRecord   querycoord    query nodes kept apart
+//! move/<coll.>/<replica>/<segment> MoveRecord            querycoord    a copy on its way to another node
+//! stay/<coll.>/<replica>/<segment> StayRecord            querycoord    where a copy came to by its last move
+//! moved/<when>-<segment>-<replica> MovedRecord           querycoord    history of moves
+//! drain/<node>                     DrainRecord           querycoord    a query node that is being emptied
+//! balance/state                    BalanceRecord         querycoord    where balancing stands
 //! ```
 
+pub mod balance;
 pub mod collection;
 pub mod index;
 pub mod key;
@@ -37,6 +43,7 @@ pub mod shard;
 pub mod task;
 pub mod view;
 
+pub use balance::{BalanceRecord, CopyKey, DrainRecord, MoveRecord, MovedRecord, StayRecord};
 pub use collection::{
     CollectionRecord, DEFAULT_DATABASE, DEFAULT_DATABASE_ID, DEFAULT_PARTITION, DatabaseRecord,
     DroppedRecord, NameRecord, PartitionRecord, Properties,

@@ -8,9 +8,10 @@ use redkite_types::{CollectionId, DatabaseId, NodeId, ReplicaId, Revision, Segme
 use tracing::error;
 
 use crate::{
-    CollectionRecord, DEFAULT_DATABASE, DatabaseRecord, DroppedRecord, HeldRecord, HoldRecord, IndexesRecord,
-    Key, LoadRecord, NameRecord, Record, ReplicasRecord, ResourceGroupRecord, SegmentRecord, ServingView,
-    ShardAssignment, ShardCheckpoint, ShardStatus, TaskRecord, TaskResult,
+    BalanceRecord, CollectionRecord, CopyKey, DEFAULT_DATABASE, DatabaseRecord, DrainRecord, DroppedRecord,
+    HeldRecord, HoldRecord, IndexesRecord, Key, LoadRecord, MoveRecord, MovedRecord, NameRecord, Record,
+    ReplicasRecord, ResourceGroupRecord, SegmentRecord, ServingView, ShardAssignment, ShardCheckpoint,
+    ShardStatus, StayRecord, TaskRecord, TaskResult,
 };
 
 /// A record and the revision that last changed it.
@@ -120,6 +121,16 @@ metadata! {
     replicas: Replicas(CollectionId) => ReplicasRecord,
     /// Resource groups.
     resource_groups: ResourceGroup(String) => ResourceGroupRecord,
+    /// Copies of segments on their way.
+    moves: Move(CopyKey) => MoveRecord,
+    /// Where copies came to by moves.
+    stays: Stay(CopyKey) => StayRecord,
+    /// Moves that have ended, the latest last.
+    moved: Moved(String) => MovedRecord,
+    /// Query nodes that are being emptied.
+    drains: Drain(NodeId) => DrainRecord,
+    /// Where balancing stands.
+    balance: Balance(String) => BalanceRecord,
 }
 
 impl Metadata {

@@ -9,7 +9,7 @@ use redkite_cluster::kv::{Kv, KvError, Txn};
 use redkite_runtime::{HybridClock, Tasks};
 use redkite_types::Revision;
 
-use crate::nodes::LiveNodes;
+use crate::nodes::{LiveNode, LiveNodes, RoleNodes};
 use crate::step::Step;
 use crate::writer::{MetaWriter, WriteError};
 
@@ -85,6 +85,19 @@ pub(crate) enum Commit {
 }
 
 impl Environment {
+    /// The query nodes; those that are being drained count as stopping.
+    pub(crate) fn query_nodes(&self) -> RoleNodes {
+        let nodes = self.nodes.watch().borrow().clone();
+        self.view.read(|metadata| {
+            let drained = |node| metadata.drains.contains_key(&node);
+            let live = nodes.query.alive();
+            live.map(|(node, live)| {
+                (node, LiveNode { stopping: live.stopping || drained(node), ..live.clone() })
+            })
+            .collect()
+        })
+    }
+
     /// Commits a transaction, then waits until the view shows its effect, or what prevented it.
     pub(crate) async fn commit(&self, txn: Txn) -> Result<Commit, WriteError> {
         let outcome = self.writer.txn(txn).await?;

@@ -4,6 +4,7 @@
 //! root    databases, collections, partitions, aliases
 //! data    index definitions, shard leaders, the life of segments, background tasks, garbage
 //! query   load and release, placement of sealed segments, serving views
+//! balance query nodes kept evenly loaded
 //!
 //! plan    what follows from the records, as pure functions: records → transactions
 //! drive   loops that wake when records change, ask `plan`, and commit
@@ -13,6 +14,7 @@
 //! that compares everything it relied on, so it either sees the present or is planned again. All
 //! writes go through a [`MetaWriter`], which refuses them once another coordinator took over.
 
+pub mod balance;
 pub mod command;
 pub mod data;
 mod drive;
@@ -28,6 +30,7 @@ mod testing;
 mod warm;
 pub mod writer;
 
+pub use balance::BalancingSettings;
 pub use data::{DataCoordinator, DataSettings};
 pub use environment::{Environment, IdPool, Ids};
 pub use nodes::{LiveNode, LiveNodes, NodeSet, RoleNodes, StaticNodes};

@@ -84,6 +84,15 @@ impl Steps {
         &mut self.open
     }
 
+    /// The step that takes a change of so many operations.
+    pub(crate) fn next_with(&mut self, operations: usize) -> &mut Step {
+        let present = self.open.txn.then.len().max(self.open.txn.compares.len());
+        if !self.open.is_empty() && present + operations + 2 > STEP_OPS {
+            self.done.push(std::mem::replace(&mut self.open, Step::new(self.what)));
+        }
+        self.next()
+    }
+
     /// The steps, none of them empty.
     pub(crate) fn finish(mut self) -> Vec<Step> {
         if !self.open.is_empty() {

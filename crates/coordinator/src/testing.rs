@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use redkite_catalog::{
     CollectionRecord, HeldRecord, HeldSegment, IndexMethod, IndexRecord, IndexSpec, IndexesRecord, Metadata,
     MetadataView, PartitionRecord, Properties, Record, SegmentIndexFile, SegmentRecord, SegmentState,
@@ -14,16 +15,21 @@ use redkite_catalog::{
 use redkite_cluster::kv::{
     Compare, Condition, EmbeddedKv, EmbeddedSettings, KeyValue, Kv, KvError, Op, Txn, TxnOutcome,
 };
+use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{HybridClock, ManualClock, Tasks};
-use redkite_service::{Ddl, NewCollection};
+use redkite_service::{
+    Ddl, DeleteBatch, NewCollection, NodeUsage, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory,
+};
 use redkite_types::{
     CollectionId, CollectionSchema, ConsistencyLevel, DataType, DatabaseId, FieldId, FieldSchema, IndexId,
     Metric, NodeId, PartitionId, Revision, SegmentId, ShardId, Timestamp,
 };
 use tokio::sync::watch;
 
+use crate::balance::BalancingSettings;
 use crate::environment::{Environment, Ids};
 use crate::nodes::{LiveNode, LiveNodes, NodeSet, RoleNodes, StaticNodes};
+use crate::query::{QueryCoordinator, QuerySettings};
 use crate::step::Step;
 use crate::writer::{MetaWriter, WriteError};
 
@@ -253,7 +259,45 @@ pub(crate) struct World {
     pub(crate) nodes: Arc<StaticNodes>,
     pub(crate) tasks: Tasks,
     pub(crate) directory: tempfile::TempDir,
+    pub(crate) balancing: watch::Sender<BalancingSettings>,
+    /// What query nodes say; those that are not here have as much as others and use nothing.
+    pub(crate) usages: Arc<Mutex<BTreeMap<NodeId, NodeUsage>>>,
     ids: Arc<CountingIds>,
+}
+
+/// Query nodes that tell what they have.
+struct Telling {
+    node: NodeId,
+    usages: Arc<Mutex<BTreeMap<NodeId, NodeUsage>>>,
+}
+
+#[async_trait]
+impl Segments for Telling {
+    async fn search(&self, _: SegmentSearch) -> redkite_service::Result<SearchPart> {
+        unreachable!("coordinators do not search")
+    }
+    async fn retrieve(&self, _: SegmentRetrieve) -> redkite_service::Result<RetrievePart> {
+        unreachable!("coordinators do not read")
+    }
+    async fn count(&self, _: SegmentRetrieve) -> redkite_service::Result<u64> {
+        unreachable!("coordinators do not count")
+    }
+    async fn apply_deletes(&self, _: ShardId, _: DeleteBatch) -> redkite_service::Result<()> {
+        unreachable!("coordinators do not delete")
+    }
+    async fn usage(&self) -> redkite_service::Result<NodeUsage> {
+        let said = self.usages.lock().get(&self.node).cloned();
+        Ok(said.unwrap_or(NodeUsage { memory: 1 << 20, threads: 1, ..NodeUsage::default() }))
+    }
+}
+
+struct Directory(Arc<Mutex<BTreeMap<NodeId, NodeUsage>>>);
+
+#[async_trait]
+impl SegmentsDirectory for Directory {
+    async fn node(&self, node: NodeId) -> redkite_service::Result<Arc<dyn Segments>> {
+        Ok(Arc::new(Telling { node, usages: self.0.clone() }))
+    }
 }
 
 pub(crate) const NODE: NodeId = NodeId(1);
@@ -272,6 +316,8 @@ impl World {
             nodes: Arc::new(StaticNodes::standalone(NODE)),
             tasks,
             directory,
+            balancing: watch::Sender::default(),
+            usages: Arc::default(),
             ids: Arc::new(CountingIds(AtomicI64::new(1000))),
         }
     }
@@ -294,6 +340,16 @@ impl World {
             tasks: self.tasks.child("coordinator"),
         };
         (environment, writer)
+    }
+
+    /// A query coordinator.
+    pub(crate) async fn query(
+        &self,
+        environment: Environment,
+    ) -> redkite_service::Result<Arc<QueryCoordinator>> {
+        let directory = Arc::new(Directory(self.usages.clone()));
+        QueryCoordinator::start(environment, QuerySettings::default(), self.balancing.subscribe(), directory)
+            .await
     }
 
     /// Writes a record as a node would.
@@ -362,7 +418,9 @@ fn reactions(metadata: &Metadata) -> Vec<Txn> {
         txns.push(Txn::new().delete(ShardStatus::key(shard)));
     }
     for (key, hold) in &metadata.holds {
-        let segments = hold.segments.iter().map(|id| (*id, HeldSegment::default())).collect();
+        let bytes = |id| metadata.segments.get(&(key.1, id)).map_or(0, |segment| segment.bytes);
+        let cost = |id| HeldSegment { resident_bytes: 0, mapped_bytes: bytes(id) };
+        let segments = hold.segments.iter().map(|id| (*id, cost(*id))).collect();
         let wanted = HeldRecord { segments, ..Default::default() };
         if metadata.held.get(key).is_none_or(|held| *held.record != wanted) {
             txns.push(Txn::new().put(HeldRecord::key(key), wanted.encode()));

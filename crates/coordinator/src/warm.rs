@@ -17,10 +17,7 @@ use redkite_types::{CollectionId, DatabaseId, Epoch, PartitionId, ShardId, Times
 use tokio::time::Instant;
 
 use crate::testing::{NODE, World, collection, create_collection, segment};
-use crate::{
-    DataCoordinator, DataSettings, Environment, QueryCoordinator, QuerySettings, RootCoordinator,
-    RootSettings,
-};
+use crate::{DataCoordinator, DataSettings, Environment, RootCoordinator, RootSettings};
 
 /// What a full segment has, so that nobody wants to merge it.
 const FULL: u64 = 1 << 30;
@@ -85,7 +82,7 @@ async fn take_over(world: &World, view: &MetadataView, tasks: &Tasks) -> Takeove
     let store = Arc::new(LocalStore::open(world.directory.path().join("objects")).await.unwrap());
     let root = RootCoordinator::start(environment.clone(), RootSettings::default());
     let data = DataCoordinator::start(environment.clone(), store, DataSettings::default());
-    let query = QueryCoordinator::start(environment, QuerySettings::default());
+    let query = world.query(environment);
     let (root, _data, _query) = tokio::try_join!(root, data, query).unwrap();
     let started = began.elapsed();
     root.execute(RequestId(1), create_collection("after", 1)).await.unwrap();

@@ -17,13 +17,15 @@ use tokio::sync::watch;
 pub struct QueryNodeSettings {
     /// Segments opened at the same time.
     pub concurrent_loads: usize,
+    /// Memory that the node may use, in bytes. 0: all that the machine or its control group allows.
+    pub memory_limit: u64,
     /// How long a read waits for a segment that is being opened before it fails.
     pub load_patience: Duration,
 }
 
 impl Default for QueryNodeSettings {
     fn default() -> Self {
-        Self { concurrent_loads: 8, load_patience: Duration::from_secs(10) }
+        Self { concurrent_loads: 8, memory_limit: 0, load_patience: Duration::from_secs(10) }
     }
 }
 

@@ -24,6 +24,7 @@ mod holder;
 mod load;
 mod reconcile;
 mod service;
+mod usage;
 
 pub use environment::{Environment, QueryNodeSettings};
 pub use service::QueryNode;

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use redkite_catalog::CollectionRecord;
 use redkite_query::reduce::{RetrievePart, SearchPart, merge_retrieve, merge_search};
 use redkite_segment::{RetrieveTask, SearchTask, SegmentReader};
-use redkite_service::{DeleteBatch, Error as ServiceError, SegmentRetrieve, SegmentSearch, Segments};
+use redkite_service::{
+    DeleteBatch, Error as ServiceError, NodeUsage, SegmentRetrieve, SegmentSearch, Segments,
+};
 use redkite_types::{CollectionId, SegmentId, ShardId};
 use tracing::error;
 
@@ -15,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::holder::{Held, Holder, Slot};
 use crate::load::apply_missed;
 use crate::reconcile::{Reconciler, wanted};
+use crate::usage;
 
 /// A query node. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -74,8 +77,8 @@ impl QueryNode {
             .environment
             .cpu
             .run(move || match held.as_slice() {
-                [one] => read(one).map(|part| vec![part]),
-                many => many.par_iter().map(|one| read(one)).collect(),
+                [one] => one.read(&read).map(|part| vec![part]),
+                many => many.par_iter().map(|one| one.read(&read)).collect(),
             })
             .await?;
         Ok(parts?)
@@ -172,5 +175,9 @@ impl Segments for QueryNode {
 
     async fn apply_deletes(&self, shard: ShardId, batch: DeleteBatch) -> redkite_service::Result<()> {
         self.take_deletes(shard, batch).await.map_err(Error::into_service)
+    }
+
+    async fn usage(&self) -> redkite_service::Result<NodeUsage> {
+        Ok(usage::of(&self.environment, &self.holder))
     }
 }

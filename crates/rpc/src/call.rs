@@ -29,7 +29,7 @@ pub(crate) enum Effect {
     Write,
     /// A definition command: repeated under its id until it is answered.
     Command,
-    /// Nothing; the answer comes when the callee stops.
+    /// What takes as long as it takes, and is not repeated.
     Wait,
 }
 

@@ -19,7 +19,7 @@ mod settings;
 mod watchdog;
 
 pub use peers::{Peers, PeersParts};
-pub use seats::seats_at;
+pub use seats::{Balancing, balancing_at, seats_at};
 pub use serve::{Services, serve};
 pub use settings::RpcSettings;
 pub use watchdog::{Onlooker, Watchdog};

@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Flushed, NewIndex, NewLoad, PlacementCommand,
-    QueryCoord, ReadAck, RequestId, Result, RetrieveRequest, RootCoord, SearchRequest, SeatStatus, Seats,
-    SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck, WriteRequest,
+    BalanceAnswer, BalanceCommand, CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Flushed,
+    NewIndex, NewLoad, NodeUsage, PlacementCommand, QueryCoord, ReadAck, RequestId, Result, RetrieveRequest,
+    RootCoord, SearchRequest, SeatStatus, Seats, SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck,
+    WriteRequest,
 };
 use redkite_types::{CollectionId, IndexId, NodeId, PartitionId, ShardId, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,7 @@ service! { segments: Segments, "redkite.v1.Segments" {
     Retrieve = Read retrieve(request: SegmentRetrieve) -> RetrievePart;
     Count = Read count(request: SegmentRetrieve) -> u64;
     ApplyDeletes = Read apply_deletes(shard: ShardId, batch: DeleteBatch) -> ();
+    Usage = Read usage() -> NodeUsage;
 }}
 
 service! { root: RootCoord, "redkite.v1.RootCoord" {
@@ -61,6 +63,7 @@ service! { data: DataCoord, "redkite.v1.DataCoord" {
 service! { query: QueryCoord, "redkite.v1.QueryCoord" {
     Load = Command load(id: RequestId, load: NewLoad) -> DdlAck;
     Place = Command place(id: RequestId, command: PlacementCommand) -> DdlAck;
+    Balance = Wait balance(command: BalanceCommand) -> BalanceAnswer;
     Release = Command release(id: RequestId, collection: CollectionId, partitions: Vec<PartitionId>) -> DdlAck;
 }}
 

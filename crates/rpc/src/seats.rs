@@ -1,10 +1,10 @@
-//! Asks one process about its coordinators, wherever it listens: whoever steers looks at each by itself.
+//! Asks one process, wherever it listens: whoever steers looks at each by itself.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use redkite_runtime::Tasks;
-use redkite_service::{Result, SeatStatus, Seats};
+use redkite_service::{BalanceAnswer, BalanceCommand, QueryCoord, Result, SeatStatus, Seats};
 use redkite_types::NodeId;
 
 use crate::RpcSettings;
@@ -16,6 +16,31 @@ use crate::link::Link;
 #[must_use]
 pub fn seats_at(node: NodeId, address: &str, settings: &RpcSettings, tasks: &Tasks) -> impl Seats + use<> {
     Remote(Client(Direct(Link::new(node, address, Arc::new(settings.clone()), tasks.clone()))))
+}
+
+/// Balancing as the query coordinator in the process `node` does it; otherwise as [`seats_at`].
+#[must_use]
+pub fn balancing_at(node: NodeId, address: &str, settings: &RpcSettings, tasks: &Tasks) -> Balancing {
+    Balancing(Client(Direct(Link::new(node, address, Arc::new(settings.clone()), tasks.clone()))))
+}
+
+/// Who balances query nodes.
+pub struct Balancing(Client<Direct>);
+
+impl std::fmt::Debug for Balancing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Balancing").finish_non_exhaustive()
+    }
+}
+
+impl Balancing {
+    /// Steers it, or asks about it.
+    ///
+    /// # Errors
+    /// If the process refuses, or does not answer.
+    pub async fn balance(&self, command: BalanceCommand) -> Result<BalanceAnswer> {
+        self.0.balance(command).await
+    }
 }
 
 struct Remote(Client<Direct>);

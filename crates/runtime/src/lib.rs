@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod clock;
 pub mod cpu;
 pub mod failpoint;
+pub mod machine;
 pub mod tasks;
 pub mod units;
 

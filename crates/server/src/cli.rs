@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::warn;
 
 use crate::cluster::{self, Job};
-use crate::settings::{self, Effective, Overrides};
+use crate::settings::{self, Effective, Live, Overrides};
 use crate::{ctl, standalone, telemetry};
 
 /// A distributed vector database that speaks Milvus's protocol.
@@ -152,6 +152,10 @@ const DEFAULT_FILE: &str = "redkite.yaml";
 
 impl Options {
     fn load(self) -> anyhow::Result<Effective> {
+        self.load_and_follow().map(|(effective, _)| effective)
+    }
+
+    fn load_and_follow(self) -> anyhow::Result<(Effective, Live)> {
         let file = self.config.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
         let data_dir = self.data_dir.map(|path| ("localStorage.path".to_owned(), path.display().to_string()));
         let overrides = Overrides {
@@ -159,7 +163,8 @@ impl Options {
             environment: settings::environment().collect(),
             command_line: self.set.into_iter().chain(data_dir).collect(),
         };
-        settings::load(&overrides).context("settings")
+        let effective = settings::load(&overrides).context("settings")?;
+        Ok((effective, Live::new(overrides)))
     }
 }
 
@@ -172,7 +177,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Failpoints => print_failpoints(),
         Command::Run { role } => {
             let (shape, options) = role.options();
-            let effective = options.load()?;
+            let (effective, live) = options.load_and_follow()?;
             telemetry::start_log(&effective.settings.log)?;
             for warning in &effective.warnings {
                 warn!("{warning}");
@@ -180,8 +185,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             #[cfg(feature = "failpoints")]
             crate::failpoints::arm_from_environment()?;
             match shape {
-                Shape::Standalone => standalone::run(effective.settings),
-                Shape::Cluster(job) => cluster::run(effective.settings, job),
+                Shape::Standalone => standalone::run(effective.settings, &live),
+                Shape::Cluster(job) => cluster::run(effective.settings, &live, job),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What the settings file says to each role.
 
 use redkite_coordinator::DataSettings;
+use redkite_query_node::QueryNodeSettings;
 use redkite_runtime::units::Bytes;
 use redkite_streaming_node::StreamingNodeSettings;
 
@@ -33,6 +34,10 @@ pub(crate) fn data_coord(settings: &Settings, sole_writer: bool) -> DataSettings
     data.gc.drop_tolerance = gc.drop_tolerance;
     data.gc.sole_writer = sole_writer;
     data
+}
+
+pub(crate) fn query_node(settings: &Settings) -> QueryNodeSettings {
+    QueryNodeSettings { memory_limit: settings.query_node.memory_limit.0, ..QueryNodeSettings::default() }
 }
 
 pub(crate) fn proxy(settings: &Settings) -> redkite_proxy::Settings {

@@ -13,7 +13,7 @@ use redkite_types::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
+use crate::{BalanceAnswer, BalanceCommand, Result};
 
 /// Identity of one command over all its repetitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -253,13 +253,15 @@ pub enum PlacementCommand {
     },
 }
 
-/// The query coordinator: load and release, replicas, resource groups.
+/// The query coordinator: load and release, replicas, resource groups, balancing.
 #[async_trait]
 pub trait QueryCoord: Send + Sync {
     /// Asks for a collection, or more partitions of it, to be loaded; returns when that is recorded.
     async fn load(&self, id: RequestId, load: NewLoad) -> Result<DdlAck>;
     /// Carries out one command about resource groups.
     async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck>;
+    /// Steers balancing of query nodes, or tells about it.
+    async fn balance(&self, command: BalanceCommand) -> Result<BalanceAnswer>;
     /// Asks for a collection (`partitions` empty) or partitions of it to be released; returns when no
     /// read is routed to them any more.
     async fn release(

@@ -1,5 +1,6 @@
 //! Query nodes: reads of sealed segments.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -58,6 +59,21 @@ pub struct SegmentRetrieve {
     pub request: Arc<RetrieveRequest>,
 }
 
+/// What a query node has, and what it uses of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeUsage {
+    /// Memory that it may use, in bytes.
+    pub memory: u64,
+    /// Memory that it uses for other things than the segments it holds, in bytes.
+    pub other_memory: u64,
+    /// Threads that compute.
+    pub threads: u32,
+    /// CPU time that the process has used so far, in microseconds.
+    pub cpu: u64,
+    /// CPU time that reads of each held segment have taken so far, in microseconds. Those never read are missing.
+    pub segments: BTreeMap<SegmentId, u64>,
+}
+
 /// The holders of sealed segments (query nodes).
 ///
 /// A node that does not hold one of the segments MUST answer `SegmentNotLoaded`; it never leaves a
@@ -73,6 +89,8 @@ pub trait Segments: Send + Sync {
     /// Applies deletes to every segment of the shard that is held or being loaded. Idempotent.
     /// Leaders call it in timestamp order, each call after the one before was answered.
     async fn apply_deletes(&self, shard: ShardId, batch: DeleteBatch) -> Result<()>;
+    /// What the node has and uses.
+    async fn usage(&self) -> Result<NodeUsage>;
 }
 
 /// Finds query nodes.

@@ -19,7 +19,7 @@ impl Calls {
     }
 
     /// One that has just been answered.
-    pub(super) fn answered(&self, begun: Instant) {
+    pub fn answered(&self, begun: Instant) {
         self.all().push(Call { begun, took: begun.elapsed() });
     }
 

@@ -68,7 +68,8 @@ impl Dirty {
             None => self.everything = true,
             Some(changes) => environment.view.read(|metadata| {
                 // Any collection may have replicas in the group.
-                self.everything |= changes.iter().any(|change| matches!(change, Change::ResourceGroup(_)));
+                let of_all = |change: &Change| matches!(change, Change::ResourceGroup(_) | Change::Drain(_));
+                self.everything |= changes.iter().any(of_all);
                 self.collections.extend(changes.iter().filter_map(|change| concerned(metadata, change)));
             }),
         }
@@ -194,21 +195,28 @@ pub(crate) async fn settle(
 }
 
 /// Every collection of which there is anything.
-fn all(metadata: &Metadata) -> BTreeSet<CollectionId> {
+pub(crate) fn all(metadata: &Metadata) -> BTreeSet<CollectionId> {
     let mut ids: BTreeSet<_> = metadata.collections.keys().copied().collect();
     ids.extend(metadata.dropped.keys().copied());
     ids.extend(metadata.loads.keys().copied());
     ids.extend(metadata.holds.keys().map(|(_, collection)| *collection));
     ids.extend(metadata.views.keys().map(|(shard, _)| shard.collection));
     ids.extend(metadata.replicas.keys().copied());
+    ids.extend(metadata.moves.keys().map(|(collection, _)| *collection));
+    ids.extend(metadata.stays.keys().map(|(collection, _)| *collection));
     ids.extend(metadata.tasks.values().map(|task| collection_of(task)));
     ids
 }
 
 /// The collection that a change is about.
-fn concerned(metadata: &Metadata, change: &Change) -> Option<CollectionId> {
+pub(crate) fn concerned(metadata: &Metadata, change: &Change) -> Option<CollectionId> {
     match change {
-        Change::Database(_) | Change::Name(_) | Change::ResourceGroup(_) => None,
+        Change::Database(_)
+        | Change::Name(_)
+        | Change::ResourceGroup(_)
+        | Change::Moved(_)
+        | Change::Drain(_)
+        | Change::Balance(_) => None,
         Change::Collection(id)
         | Change::Dropped(id)
         | Change::Indexes(id)
@@ -219,6 +227,7 @@ fn concerned(metadata: &Metadata, change: &Change) -> Option<CollectionId> {
         }
         Change::Segment((id, _)) | Change::Hold((_, id)) | Change::Held((_, id)) => Some(*id),
         Change::View((shard, _)) => Some(shard.collection),
+        Change::Move((id, _)) | Change::Stay((id, _)) => Some(*id),
         Change::Task(task) | Change::TaskResult(task) => {
             metadata.tasks.get(task).map(|task| collection_of(task))
         }

@@ -1,14 +1,16 @@
 //! The query coordinator's loop: resource groups, replicas, holds, serving views, loaded marks.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use redkite_catalog::Metadata;
 use redkite_types::{CollectionId, NodeId, SegmentId};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::warn;
 
 use super::{Driver, PLANS_IN_A_ROW, Pace, run, settle};
+use crate::balance::usage::Usages;
 use crate::environment::Environment;
 use crate::nodes::RoleNodes;
 use crate::plan::fleet::Fleet;
@@ -17,11 +19,16 @@ use crate::query::QuerySettings;
 use crate::writer::WriteError;
 
 /// Starts the loop.
-pub(crate) fn spawn(environment: &Environment, settings: &QuerySettings) {
+pub(crate) fn spawn(
+    environment: &Environment,
+    settings: &QuerySettings,
+    usages: watch::Receiver<Arc<Usages>>,
+) {
     let pace =
         Pace { debounce: settings.debounce, review: settings.review_interval, nudge: Notify::new().into() };
     let driver = QueryDriver {
         environment: environment.clone(),
+        usages,
         failures: BTreeSet::new(),
         fleet: Fleet::default(),
         tallied: false,
@@ -32,6 +39,7 @@ pub(crate) fn spawn(environment: &Environment, settings: &QuerySettings) {
 
 struct QueryDriver {
     environment: Environment,
+    usages: watch::Receiver<Arc<Usages>>,
     fleet: Fleet,
     /// Segments that nodes cannot open; each is told of once.
     failures: BTreeSet<(NodeId, CollectionId, SegmentId)>,
@@ -44,8 +52,8 @@ impl Driver for QueryDriver {
     const NAME: &'static str = "querycoord";
 
     async fn round(&mut self, dirty: &BTreeSet<CollectionId>) -> Result<(), WriteError> {
-        let nodes = self.environment.nodes.watch().borrow().clone();
-        self.regroup(&nodes.query).await?;
+        let nodes = self.environment.query_nodes();
+        self.regroup(&nodes).await?;
         self.tally_everything().await;
         for collection in dirty {
             // It may be that others have changed the holds.
@@ -69,7 +77,12 @@ impl QueryDriver {
             }
             self.environment.commit_all(steps).await?;
         }
-        self.environment.view.read(|metadata| self.fleet.regroup(metadata, nodes));
+        let usages = self.usages.borrow().clone();
+        let now = self.environment.clock.tick();
+        let fleet = &mut self.fleet;
+        self.environment.view.read(|metadata| fleet.regroup(metadata, nodes));
+        fleet.memory = usages.iter().map(|(node, usage)| (*node, usage.said.memory)).collect();
+        fleet.now = now;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use redkite_catalog::Metadata;
-use redkite_types::{CollectionId, NodeId};
+use redkite_types::{CollectionId, NodeId, Timestamp};
 
 use super::resource_groups::Members;
 use crate::nodes::RoleNodes;
@@ -13,8 +13,14 @@ use crate::nodes::RoleNodes;
 pub(crate) struct Fleet {
     /// Open nodes by resource group.
     pub(crate) groups: Members,
+    /// Nodes that live, be it that they wait for others to take over.
+    pub(crate) alive: BTreeSet<NodeId>,
     /// Nodes that live, but wait for others to take over.
     pub(crate) stopping: BTreeSet<NodeId>,
+    /// Memory that nodes may use, in bytes, as far as they have told.
+    pub(crate) memory: BTreeMap<NodeId, u64>,
+    /// When this was looked at.
+    pub(crate) now: Timestamp,
     pub(crate) usage: Usage,
 }
 
@@ -22,6 +28,7 @@ impl Fleet {
     /// Looks at the groups anew.
     pub(crate) fn regroup(&mut self, metadata: &Metadata, nodes: &RoleNodes) {
         self.groups = metadata.resource_group_nodes(&nodes.open());
+        self.alive = nodes.alive().map(|(node, _)| node).collect();
         self.stopping = nodes.alive().filter(|(_, live)| live.stopping).map(|(node, _)| node).collect();
     }
 

@@ -11,6 +11,7 @@ pub(crate) mod dropped;
 pub(crate) mod fleet;
 pub(crate) mod garbage;
 pub(crate) mod index_files;
+pub(crate) mod moves;
 pub(crate) mod replicas;
 pub(crate) mod resource_groups;
 pub(crate) mod results;

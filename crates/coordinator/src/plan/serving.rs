@@ -3,9 +3,10 @@
 //! Each replica holds every segment once, on its own nodes. Holds follow from what should be loaded. Nodes
 //! report what they hold. Views, one per shard and replica, follow from that: a segment enters a view when
 //! it is held; a compacted segment takes the place of its sources in one version; what left the views
-//! leaves the holds afterwards. A node that is dead, stopping or not the replica's any more stays in the
-//! view until another holds the segment; unless it is stopping, no other is free, and another replica serves
-//! everything.
+//! leaves the holds afterwards. A node that is dead stays in the view until another holds the segment. One
+//! that is stopping, or not the replica's any more, keeps its segments until they are moved; unless it is
+//! stopping, no other is free, and another replica serves everything. A segment that moves is held by both
+//! nodes until the target is ready: then one transaction names it in the view and ends the move.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +17,7 @@ use redkite_catalog::{
 use redkite_types::{CollectionId, NodeId, PartitionId, ReplicaId, SegmentId, ShardId};
 
 use super::fleet::Fleet;
-use super::replicas;
+use super::{moves, replicas};
 use crate::step::{Step, Steps};
 
 /// The next steps for one collection: the replicas' nodes, then views, since holds and marks depend on
@@ -25,7 +26,7 @@ pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, fleet: &Fleet)
     let record = metadata.collections.get(&collection);
     let load = metadata.loads.get(&collection);
     let (Some(record), Some(load)) = (record, load) else {
-        return tear_down(metadata, collection);
+        return tear_down(metadata, collection, fleet);
     };
     let divided = replicas::plan(metadata, record, load, fleet);
     let replicas = metadata.replicas.get(&collection).filter(|_| divided.is_empty());
@@ -33,14 +34,21 @@ pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, fleet: &Fleet)
         return divided;
     };
     let target = Target::new(metadata, record, load, replicas, fleet);
-    let concerns =
-        [views(metadata, record, load, replicas, &target, fleet), holds(metadata, record, &target)];
-    let steps = concerns.into_iter().find(|steps| !steps.is_empty());
-    steps.unwrap_or_else(|| marks(metadata, record, load, &target))
+    let concerns: [&dyn Fn() -> Vec<Step>; 4] = [
+        &|| moves::end(metadata, record.id, Some((replicas, &target.segments())), fleet),
+        &|| views(metadata, record, load, replicas, &target, fleet),
+        &|| holds(metadata, record, &target),
+        &|| marks(metadata, record, load, &target),
+    ];
+    concerns.iter().map(|concern| concern()).find(|steps| !steps.is_empty()).unwrap_or_default()
 }
 
 /// Nobody is routed to a released collection any more; then nothing needs to be held.
-fn tear_down(metadata: &Metadata, collection: CollectionId) -> Vec<Step> {
+fn tear_down(metadata: &Metadata, collection: CollectionId, fleet: &Fleet) -> Vec<Step> {
+    let given_up = moves::end(metadata, collection, None, fleet);
+    if !given_up.is_empty() {
+        return given_up;
+    }
     let mut steps = Steps::new("views withdrawn");
     for (key, _) in metadata.views_of(collection) {
         steps.next().relies_on::<LoadRecord>(&collection, None).delete::<ServingView>(key);
@@ -73,6 +81,8 @@ struct Target<'a> {
 struct Placement {
     /// The node of each segment; missing if the replica has no node.
     nodes: BTreeMap<SegmentId, NodeId>,
+    /// The nodes that moving segments go to: they are to hold them, too.
+    coming: BTreeMap<SegmentId, NodeId>,
     /// The segments that are held there.
     ready: BTreeSet<SegmentId>,
     /// The replica has no node at present.
@@ -108,13 +118,21 @@ impl<'a> Target<'a> {
         }
         let mut placements = BTreeMap::new();
         for (id, replica) in &replicas.replicas {
-            let present = present_places(metadata, record.id, *id, &replica.nodes);
-            let nodes = place(shards.values().flatten().copied(), &present, &replica.nodes, fleet);
+            let present = present_places(metadata, record.id, *id, &replica.nodes, fleet);
+            let mut nodes = place(shards.values().flatten().copied(), &present, &replica.nodes, fleet);
+            let mut coming = moves::targets(metadata, record.id, *id);
+            let arrived = coming.iter().filter(|(segment, to)| is_held(metadata, **to, record.id, **segment));
+            let arrived: Vec<_> = arrived.map(|(segment, _)| *segment).take(moves::AT_ONCE).collect();
+            nodes.extend(arrived.iter().filter_map(|segment| coming.remove_entry(segment)));
             let held = nodes.iter().filter(|(segment, node)| is_held(metadata, **node, record.id, **segment));
             let ready = held.map(|(segment, _)| *segment).collect();
-            placements.insert(*id, Placement { nodes, ready, homeless: replica.nodes.is_empty() });
+            placements.insert(*id, Placement { nodes, coming, ready, homeless: replica.nodes.is_empty() });
         }
         Self { shards, replicas: placements }
+    }
+
+    fn segments(&self) -> BTreeSet<SegmentId> {
+        self.shards.values().flatten().map(|segment| segment.id).collect()
     }
 
     /// Whether another replica serves everything from nodes of its own.
@@ -135,8 +153,7 @@ fn is_held(metadata: &Metadata, node: NodeId, collection: CollectionId, segment:
         && metadata.holds.get(&key).is_some_and(|hold| hold.segments.contains(&segment))
 }
 
-/// Segments stay where they are; new ones go, largest first, where the fewest bytes are. (Who moves them
-/// to make nodes even changes what is present.)
+/// Segments stay where they are; new ones go, largest first, where most of the memory is free then.
 fn place<'a>(
     segments: impl Iterator<Item = &'a Entry<SegmentRecord>>,
     present: &BTreeMap<SegmentId, NodeId>,
@@ -156,24 +173,53 @@ fn place<'a>(
     if homeless.is_empty() {
         return placement;
     }
-    let mut bytes: BTreeMap<NodeId, u64> =
-        nodes.iter().map(|node| (*node, fleet.usage.bytes(*node))).collect();
+    let mut levels = Levels::of(nodes, fleet);
     homeless.sort_by_key(|segment| (std::cmp::Reverse(segment.bytes), segment.id));
     for segment in homeless {
-        if let Some((node, used)) = bytes.iter_mut().min_by_key(|(_, used)| **used) {
-            *used += segment.bytes;
-            placement.insert(segment.id, *node);
+        if let Some(node) = levels.take(segment.bytes) {
+            placement.insert(segment.id, node);
         }
     }
     placement
 }
 
-/// Where segments are to be held already, by a replica's nodes; the node that a view names is preferred.
+/// How full nodes are, relative to what they have.
+struct Levels {
+    /// Bytes in use and bytes there are, by node.
+    nodes: BTreeMap<NodeId, (u64, u64)>,
+}
+
+impl Levels {
+    fn of(nodes: &BTreeSet<NodeId>, fleet: &Fleet) -> Self {
+        let memory = |node: &NodeId| fleet.memory.get(node).copied();
+        // Of whom nothing is known may have as much as the others.
+        let all_known = nodes.iter().all(|node| memory(node).is_some());
+        let nodes = nodes.iter().map(|node| {
+            let memory = memory(node).filter(|_| all_known).unwrap_or(u64::MAX);
+            (*node, (fleet.usage.bytes(*node), memory.max(1)))
+        });
+        Self { nodes: nodes.collect() }
+    }
+
+    /// The node that is least full with so many bytes more; from then on it has them.
+    fn take(&mut self, bytes: u64) -> Option<NodeId> {
+        let level = |(used, memory): &(u64, u64)| {
+            u128::from(used.saturating_add(bytes)) * u128::from(u64::MAX) / u128::from(*memory)
+        };
+        let (node, (used, _)) = self.nodes.iter_mut().min_by_key(|(_, node)| level(node))?;
+        *used = used.saturating_add(bytes);
+        Some(*node)
+    }
+}
+
+/// Where segments are to be held already, by a replica's nodes; the node that a view names is preferred, as long as it
+/// lives.
 fn present_places(
     metadata: &Metadata,
     collection: CollectionId,
     replica: ReplicaId,
     nodes: &BTreeSet<NodeId>,
+    fleet: &Fleet,
 ) -> BTreeMap<SegmentId, NodeId> {
     let mut places = BTreeMap::new();
     for node in nodes {
@@ -184,7 +230,7 @@ fn present_places(
         }
     }
     for (_, view) in metadata.views_of(collection).filter(|((_, id), _)| *id == replica) {
-        for entry in view.segments.iter().filter(|entry| nodes.contains(&entry.node)) {
+        for entry in view.segments.iter().filter(|entry| fleet.alive.contains(&entry.node)) {
             places.insert(entry.segment, entry.node);
         }
     }
@@ -229,8 +275,11 @@ fn views(
             }
             let version = present.map_or(0, |view| view.version) + 1;
             // A release, or the removal of the replica, in between must not be undone.
-            let step = steps.next().relies_on(&record.id, Some(load)).relies_on(&record.id, Some(replicas));
+            let arrived = moves::arrived(metadata, record.id, *replica, &next);
+            let step = steps.next_with(moves::OPS * arrived.len() + 1);
+            step.relies_on(&record.id, Some(load)).relies_on(&record.id, Some(replicas));
             step.replace(&key, present, &ServingView { version, segments: next });
+            moves::write_arrived(step, &arrived, fleet.now);
         }
     }
     steps.finish()
@@ -317,8 +366,12 @@ fn must_stay(
 
 fn holds(metadata: &Metadata, record: &Entry<CollectionRecord>, target: &Target<'_>) -> Vec<Step> {
     let mut wanted: BTreeMap<NodeId, BTreeSet<SegmentId>> = BTreeMap::new();
-    for (segment, node) in target.replicas.values().flat_map(|placement| &placement.nodes) {
-        wanted.entry(*node).or_default().insert(*segment);
+    let wanted_of = |placement: &'_ Placement| {
+        let both = placement.nodes.iter().chain(&placement.coming);
+        both.map(|(segment, node)| (*segment, *node)).collect::<Vec<_>>()
+    };
+    for (segment, node) in target.replicas.values().flat_map(wanted_of) {
+        wanted.entry(node).or_default().insert(segment);
     }
     for (_, view) in metadata.views_of(record.id) {
         for entry in &view.segments {

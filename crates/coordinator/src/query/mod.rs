@@ -15,11 +15,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redkite_runtime::units;
-use redkite_service::{DdlAck, NewLoad, PlacementCommand, QueryCoord, RequestId, Result};
+use redkite_service::{
+    BalanceAnswer, BalanceCommand, DdlAck, NewLoad, PlacementCommand, QueryCoord, RequestId, Result,
+    SegmentsDirectory,
+};
 use redkite_types::{CollectionId, PartitionId};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tracing::warn;
 
+use crate::balance::{self, BalancingSettings, balancer, usage};
 use crate::command::{Commands, Draft};
 use crate::drive;
 use crate::environment::Environment;
@@ -58,6 +63,7 @@ pub struct QueryCoordinator {
     environment: Environment,
     settings: QuerySettings,
     commands: Commands,
+    balance: Arc<balance::Shared>,
 }
 
 impl QueryCoordinator {
@@ -65,11 +71,22 @@ impl QueryCoordinator {
     ///
     /// # Errors
     /// If the metastore cannot be read.
-    pub async fn start(environment: Environment, settings: QuerySettings) -> Result<Arc<Self>> {
+    pub async fn start(
+        environment: Environment,
+        settings: QuerySettings,
+        balancing: watch::Receiver<BalancingSettings>,
+        segments: Arc<dyn SegmentsDirectory>,
+    ) -> Result<Arc<Self>> {
         environment.catch_up().await?;
         let commands = Commands::start("query", environment.clone());
-        drive::query::spawn(&environment, &settings);
-        Ok(Arc::new(Self { environment, settings, commands }))
+        let (told, usages) = watch::channel(Arc::default());
+        let asking = environment.clone();
+        environment.tasks.spawn("usage", |stopping| usage::follow(asking, segments, told, stopping));
+        drive::query::spawn(&environment, &settings, usages.clone());
+        let balance = balance::Shared::new(environment.clone(), balancing, usages);
+        let shared = balance.clone();
+        environment.tasks.spawn("balance", |stopping| balancer::run(shared, stopping));
+        Ok(Arc::new(Self { environment, settings, commands, balance }))
     }
 
     /// Waits until no view names segments of the partitions.
@@ -93,9 +110,9 @@ impl QueryCoordinator {
 #[async_trait]
 impl QueryCoord for QueryCoordinator {
     async fn load(&self, id: RequestId, load: NewLoad) -> Result<DdlAck> {
-        let nodes = self.environment.nodes.watch().borrow().clone();
+        let nodes = self.environment.query_nodes();
         let ids = load.replicas.clamp(REPLICA_IDS.0, REPLICA_IDS.1);
-        self.commands.execute(id, ids, |draft| load::plan(draft, &load, &nodes.query)).await
+        self.commands.execute(id, ids, |draft| load::plan(draft, &load, &nodes)).await
     }
 
     async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck> {
@@ -103,8 +120,7 @@ impl QueryCoord for QueryCoordinator {
             CreateResourceGroup, DropResourceGroup, TransferNodes, TransferReplicas, UpdateResourceGroups,
         };
 
-        let nodes = self.environment.nodes.watch().borrow().clone();
-        let nodes = &nodes.query;
+        let nodes = &self.environment.query_nodes();
         let plan = |draft: &mut Draft<'_>| match &command {
             CreateResourceGroup { name, config } => resource_group::create(draft, name, config, nodes),
             UpdateResourceGroups { configs } => resource_group::update(draft, configs, nodes),
@@ -117,6 +133,10 @@ impl QueryCoord for QueryCoordinator {
             }
         };
         self.commands.execute(id, 0, plan).await
+    }
+
+    async fn balance(&self, command: BalanceCommand) -> Result<BalanceAnswer> {
+        self.balance.carry_out(command).await
     }
 
     async fn release(

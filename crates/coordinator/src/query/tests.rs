@@ -16,7 +16,7 @@ use crate::testing::{
 };
 
 async fn start(world: &World) -> Arc<QueryCoordinator> {
-    QueryCoordinator::start(world.environment(), QuerySettings::default()).await.unwrap()
+    world.query(world.environment()).await.unwrap()
 }
 
 async fn prepared(partitions: &[i64]) -> World {
@@ -219,7 +219,7 @@ async fn a_crash_between_any_two_writes_changes_nothing_in_the_end() {
         }
         let (environment, writer) = world.mortal(writes);
         let request = RequestId(1);
-        if let Ok(query) = QueryCoordinator::start(environment, QuerySettings::default()).await {
+        if let Ok(query) = world.query(environment).await {
             let _ = query.load(request, NewLoad::new(COLLECTION, LoadScope::Collection)).await;
             tokio::select! {
                 () = writer.death() => {}

@@ -313,6 +313,10 @@ impl MilvusService for Grpc {
         handle!(self, "TransferReplica", request, transfer_replica)
     }
 
+    async fn load_balance(&self, request: Request<LoadBalanceRequest>) -> Reply<common::Status> {
+        handle!(self, "LoadBalance", request, load_balance)
+    }
+
     async fn flush(&self, request: Request<FlushRequest>) -> Reply<FlushResponse> {
         handle!(self, "Flush", request, flush)
     }

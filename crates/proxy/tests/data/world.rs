@@ -16,9 +16,9 @@ use redkite_proxy::{AutoIds, NodeAddress, OneNode, Proxy, ProxyParts, Settings};
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{HybridClock, ManualClock, Tasks};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed, NewIndex, NewLoad,
-    PlacementCommand, QueryCoord, ReadAck, RequestId, RetrieveRequest, RootCoord, SearchRequest, Shard,
-    ShardDirectory, WriteAck, WriteOp, WriteRequest,
+    BalanceAnswer, BalanceCommand, CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed,
+    NewIndex, NewLoad, PlacementCommand, QueryCoord, ReadAck, RequestId, RetrieveRequest, RootCoord,
+    SearchRequest, Shard, ShardDirectory, WriteAck, WriteOp, WriteRequest,
 };
 use redkite_types::{
     CollectionId, CollectionSchema, ConsistencyLevel, DataType, FieldId, FieldSchema, IndexId, Metric,
@@ -179,6 +179,9 @@ impl QueryCoord for Nobody {
         Err(nobody())
     }
     async fn place(&self, _: RequestId, _: PlacementCommand) -> Result<DdlAck, Error> {
+        Err(nobody())
+    }
+    async fn balance(&self, _: BalanceCommand) -> Result<BalanceAnswer, Error> {
         Err(nobody())
     }
     async fn release(&self, _: RequestId, _: CollectionId, _: Vec<PartitionId>) -> Result<DdlAck, Error> {

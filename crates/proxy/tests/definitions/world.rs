@@ -16,8 +16,8 @@ use redkite_proxy::grpc::Grpc;
 use redkite_proxy::{AutoIds, NodeAddress, OneNode, Proxy, ProxyParts, Settings};
 use redkite_runtime::{HybridClock, ManualClock, Tasks};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewCollection, NewIndex, NewLoad, PlacementCommand,
-    QueryCoord, RequestId, RootCoord, Shard, ShardDirectory,
+    BalanceAnswer, BalanceCommand, CompactionProgress, DataCoord, Ddl, DdlAck, Error, NewCollection,
+    NewIndex, NewLoad, PlacementCommand, QueryCoord, RequestId, RootCoord, Shard, ShardDirectory,
 };
 use redkite_types::{CollectionId, Epoch, IndexId, NodeId, PartitionId, ShardId, TaskId, Timestamp};
 
@@ -124,6 +124,9 @@ impl QueryCoord for Coordinators {
     }
     async fn place(&self, _: RequestId, command: PlacementCommand) -> Result<DdlAck, Error> {
         self.note(Asked::Place(command)).await
+    }
+    async fn balance(&self, _: BalanceCommand) -> Result<BalanceAnswer, Error> {
+        unreachable!("no test asks for it")
     }
     async fn release(&self, _: RequestId, _: CollectionId, ids: Vec<PartitionId>) -> Result<DdlAck, Error> {
         self.note(Asked::Release(ids)).await

@@ -136,7 +136,8 @@ impl Guard {
                     }
                 }
                 Err(error) => {
-                    out_of_reach.get_or_insert_with(|| OutOfReach::note(&self.registration, &self.address, &error));
+                    out_of_reach
+                        .get_or_insert_with(|| OutOfReach::note(&self.registration, &self.address, &error));
                     refused_since = None;
                     backoff.wait().await;
                 }

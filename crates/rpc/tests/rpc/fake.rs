@@ -8,9 +8,9 @@ use async_trait::async_trait;
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_rpc::Services;
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed, NewIndex, NewLoad,
-    PlacementCommand, QueryCoord, ReadAck, RequestId, Result, RetrieveRequest, RootCoord, SearchRequest,
-    SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck, WriteRequest,
+    BalanceAnswer, BalanceCommand, CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed,
+    NewIndex, NewLoad, NodeUsage, PlacementCommand, QueryCoord, ReadAck, RequestId, Result, RetrieveRequest,
+    RootCoord, SearchRequest, SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck, WriteRequest,
 };
 use redkite_types::{
     CollectionId, IndexId, NodeId, PartitionId, Revision, SegmentId, ShardId, TaskId, Timestamp,
@@ -148,6 +148,9 @@ impl Segments for Fake {
     async fn apply_deletes(&self, shard: ShardId, batch: DeleteBatch) -> Result<()> {
         self.answer((shard, batch), ()).await
     }
+    async fn usage(&self) -> Result<NodeUsage> {
+        self.answer((), samples::usage()).await
+    }
 }
 
 #[async_trait]
@@ -190,6 +193,9 @@ impl QueryCoord for Fake {
     }
     async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck> {
         self.answer((id, command), ack()).await
+    }
+    async fn balance(&self, command: BalanceCommand) -> Result<BalanceAnswer> {
+        self.answer(command, samples::balanced()).await
     }
     async fn release(
         &self,

@@ -8,8 +8,9 @@ use redkite_catalog::{LoadScope, ResourceGroupConfig};
 use redkite_rpc::{RpcSettings, Services, role};
 use redkite_runtime::units::Bytes;
 use redkite_service::{
-    CompactionProgress, Ddl, Error, NewLoad, PlacementCommand, RequestId, SegmentRetrieve, SegmentSearch,
-    SegmentsDirectory, Shard, ShardDirectory, WriteAck, WriteOp, WriteRequest,
+    BalanceCommand, CompactionProgress, Ddl, Error, NewLoad, PlacementCommand, RequestId, SegmentRetrieve,
+    SegmentSearch, SegmentsDirectory, Shard, ShardDirectory, TransferRequest, WriteAck, WriteOp,
+    WriteRequest,
 };
 use redkite_types::{
     Batch, Column, ColumnData, FieldId, IndexId, NodeId, PartitionId, PrimaryKeys, SegmentId, TaskId,
@@ -78,6 +79,8 @@ async fn segments() {
     assert_heard(&fake, &retrieve);
     node.apply_deletes(SHARD, samples::deletes()).await.unwrap();
     assert_heard(&fake, (SHARD, samples::deletes()));
+    assert_eq!(node.usage().await.unwrap(), samples::usage());
+    assert_heard(&fake, ());
 }
 
 #[tokio::test]
@@ -117,6 +120,11 @@ async fn coordinators() {
     let command = PlacementCommand::UpdateResourceGroups { configs };
     assert_eq!(query.place(id, command.clone()).await.unwrap(), ack());
     assert_heard(&fake, (id, command));
+    let (segments, to) = ([SegmentId(1)].into(), [NodeId(4)].into());
+    let wish = TransferRequest { collection: Some(COLLECTION), segments, from: NodeId(3), to };
+    let command = BalanceCommand::Transfer(wish);
+    assert_eq!(query.balance(command.clone()).await.unwrap(), samples::balanced());
+    assert_heard(&fake, command);
     assert_eq!(query.release(id, COLLECTION, vec![PartitionId(1)]).await.unwrap(), ack());
     assert_heard(&fake, (id, COLLECTION, vec![PartitionId(1)]));
 }

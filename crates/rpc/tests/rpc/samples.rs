@@ -1,14 +1,15 @@
 //! One of everything that travels.
 
 use half::{bf16, f16};
+use redkite_catalog::{MoveRecord, MovedRecord};
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_service::{
-    Consistency, Delete, DeleteBatch, Error, RangeBounds, RetrieveRequest, SearchRequest, VectorParams,
-    VectorQueries, WriteId,
+    BalanceAnswer, Consistency, Delete, DeleteBatch, Error, NodeUsage, RangeBounds, RetrieveRequest,
+    SearchRequest, VectorParams, VectorQueries, WriteId,
 };
 use redkite_types::{
-    Batch, Bitmap, CollectionId, Column, ColumnData, FieldId, Metric, PartitionId, PrimaryKeys, ProxyRun,
-    ShardId, Timestamp, VarColumn,
+    Batch, Bitmap, CollectionId, Column, ColumnData, FieldId, Metric, NodeId, PartitionId, PrimaryKeys,
+    ProxyRun, ReplicaId, SegmentId, ShardId, Timestamp, VarColumn,
 };
 
 pub(crate) const COLLECTION: CollectionId = CollectionId(7);
@@ -16,6 +17,33 @@ pub(crate) const SHARD: ShardId = ShardId { collection: COLLECTION, ordinal: 1 }
 
 pub(crate) fn write_id() -> WriteId {
     WriteId { proxy: ProxyRun(u64::MAX), sequence: 300, settled_below: 7 }
+}
+
+pub(crate) fn usage() -> NodeUsage {
+    let segments = [(SegmentId(1), 2), (SegmentId(3), u64::MAX)].into();
+    NodeUsage { memory: 1 << 40, other_memory: 7, threads: 2, cpu: 8, segments }
+}
+
+pub(crate) fn balanced() -> BalanceAnswer {
+    let moved = MoveRecord {
+        from: NodeId(1),
+        to: NodeId(2),
+        bytes: 3,
+        reason: "by_hand".to_owned(),
+        begun: Timestamp(4),
+    };
+    let dropped = Some("node 2 is gone".to_owned());
+    let (replica, segment, ended) = (ReplicaId(5), SegmentId(6), Timestamp(7));
+    let collection = COLLECTION;
+    BalanceAnswer::History(vec![MovedRecord {
+        collection,
+        replica,
+        segment,
+        moved,
+        ended,
+        refused: false,
+        dropped,
+    }])
 }
 
 fn texts() -> VarColumn {

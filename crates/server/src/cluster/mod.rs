@@ -32,7 +32,7 @@ use redkite_runtime::Tasks;
 use tracing::info;
 
 use crate::front::{self, DRAIN, Signals, announce, bind};
-use crate::settings::Settings;
+use crate::settings::{Live, Settings};
 use crate::{http, telemetry};
 use address::Door;
 use ground::Ground;
@@ -106,11 +106,11 @@ pub(crate) struct Job {
 }
 
 /// Runs until SIGTERM or SIGINT.
-pub(crate) fn run(settings: Settings, job: Job) -> anyhow::Result<()> {
-    front::block_on(serve(settings, job))
+pub(crate) fn run(settings: Settings, live: &Live, job: Job) -> anyhow::Result<()> {
+    front::block_on(serve(settings, live, job))
 }
 
-async fn serve(settings: Settings, job: Job) -> anyhow::Result<()> {
+async fn serve(settings: Settings, live: &Live, job: Job) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     let status = Arc::new(Status::of(job.roles));
     let outside = Tasks::new("front");
@@ -130,7 +130,7 @@ async fn serve(settings: Settings, job: Job) -> anyhow::Result<()> {
             false => None,
         };
         let ground = Ground::lay(&settings, job, &status, &tasks).await?;
-        let roles = Roles::start(&settings, job, ground, &door, internal, external.as_ref()).await?;
+        let roles = Roles::start(&settings, live, job, ground, &door, internal, external.as_ref()).await?;
         anyhow::Ok((roles, external))
     };
     let (roles, external) = tokio::select! {

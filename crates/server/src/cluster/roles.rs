@@ -11,7 +11,7 @@ use redkite_coordinator::{
 };
 use redkite_data_node::{DataNode, DataNodeSettings};
 use redkite_proxy::{Proxy, ProxyParts};
-use redkite_query_node::{QueryNode, QueryNodeSettings};
+use redkite_query_node::QueryNode;
 use redkite_rpc::{Peers, PeersParts, Services, seats_at};
 use redkite_runtime::{CpuPool, Tasks};
 use redkite_service::{DataCoord, Error, QueryCoord, RootCoord, SeatState, Seats as _};
@@ -32,7 +32,7 @@ use crate::front::announce;
 use crate::http::{self, Health, HealthCheck, StateCode};
 use crate::ids::SharedIds;
 use crate::parts;
-use crate::settings::Settings;
+use crate::settings::{Live, Settings};
 
 /// How long streaming nodes may take to settle writes at the end.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -66,6 +66,7 @@ struct Seats {
 /// What roles are made from.
 struct Maker<'a> {
     settings: &'a Settings,
+    live: &'a Live,
     ground: Arc<Ground>,
     peers: Arc<Peers>,
     address: String,
@@ -75,6 +76,7 @@ struct Maker<'a> {
 impl Roles {
     pub(super) async fn start(
         settings: &Settings,
+        live: &Live,
         job: Job,
         ground: Ground,
         door: &Door<'_>,
@@ -93,7 +95,8 @@ impl Roles {
         let listening = internal.local_addr()?;
         let address = door.advertised(listening.port());
         let elections = Tasks::new("elections");
-        let maker = Maker { settings, ground: ground.clone(), peers, address, elections: elections.clone() };
+        let maker =
+            Maker { settings, live, ground: ground.clone(), peers, address, elections: elections.clone() };
         let mut roles = Self {
             ground,
             sessions: Vec::new(),
@@ -371,7 +374,7 @@ impl Maker<'_> {
         let ground = &self.ground;
         Ok(Arc::new(QueryNode::start(redkite_query_node::Environment {
             node: ground.node,
-            settings: QueryNodeSettings::default(),
+            settings: parts::query_node(self.settings),
             view: ground.view.clone(),
             kv: ground.kv.clone(),
             lease: Some(session.lease()),
@@ -431,11 +434,17 @@ impl Maker<'_> {
                 seats.data = Some(self.seat(role, &candidate, start));
             }
             _ => {
+                let balancing = self.live.balancing(self.settings, &ground.tasks);
+                let peers = self.peers.clone();
                 let start: Start<dyn QueryCoord> = Arc::new(move |leadership, tasks| {
                     let environment = environment(&ground, leadership, &tasks);
                     ground.watch_over(&["querynode"], &tasks);
-                    async move { Ok(QueryCoordinator::start(environment, QuerySettings::default()).await? as _) }
-                        .boxed()
+                    let (balancing, segments) = (balancing.clone(), peers.clone());
+                    let settings = QuerySettings::default();
+                    async move {
+                        Ok(QueryCoordinator::start(environment, settings, balancing, segments).await? as _)
+                    }
+                    .boxed()
                 });
                 seats.query = Some(self.seat(role, &candidate, start));
             }

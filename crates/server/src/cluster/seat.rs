@@ -10,8 +10,8 @@ use parking_lot::RwLock;
 use redkite_cluster::{Candidate, KvError, Leadership};
 use redkite_runtime::{Backoff, Stopping, Tasks};
 use redkite_service::{
-    CompactionProgress, DataCoord, Ddl, DdlAck, NewIndex, NewLoad, PlacementCommand, QueryCoord, RequestId,
-    Result, RootCoord,
+    BalanceAnswer, BalanceCommand, CompactionProgress, DataCoord, Ddl, DdlAck, NewIndex, NewLoad,
+    PlacementCommand, QueryCoord, RequestId, Result, RootCoord,
 };
 use redkite_types::{CollectionId, IndexId, PartitionId, TaskId};
 use tokio::time::Instant;
@@ -96,6 +96,10 @@ impl QueryCoord for Seat<dyn QueryCoord> {
 
     async fn place(&self, id: RequestId, command: PlacementCommand) -> Result<DdlAck> {
         self.get().await?.place(id, command).await
+    }
+
+    async fn balance(&self, command: BalanceCommand) -> Result<BalanceAnswer> {
+        self.get().await?.balance(command).await
     }
 
     async fn release(

@@ -3,6 +3,7 @@
 //! Records are read from the metastore alone, which also works when every role is down. Only coordinators are
 //! asked themselves: whether they live is what one wants to know.
 
+mod balance;
 mod coordinators;
 mod table;
 mod tables;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use crate::settings::Settings;
 use crate::{cluster, front};
+use balance::{Balance, Drain};
 use coordinators::{Desk, Handover, OfRole};
 use table::Table;
 use tables::Picture;
@@ -37,6 +39,11 @@ pub(crate) enum What {
     Elections(OfRole),
     /// Hands a coordinator's role over to another process.
     Handover(Handover),
+    /// Balancing of query nodes: plans, moves, history.
+    #[command(subcommand)]
+    Balance(Balance),
+    /// Empties a query node, and waits until it is. Refused if the others cannot hold what is on it.
+    Drain(Drain),
     #[command(flatten)]
     Records(Records),
 }
@@ -72,6 +79,8 @@ pub(crate) fn run(settings: &Settings, what: &What, json: bool) -> anyhow::Resul
             What::Records(records) => tables::draw(&look(settings, &tasks).await?, *records),
             What::Coordinators => desk(settings, &tasks).await?.coordinators().await?,
             What::Elections(of) => desk(settings, &tasks).await?.elections(of).await?,
+            What::Balance(what) => desk(settings, &tasks).await?.balance(what).await?,
+            What::Drain(what) => desk(settings, &tasks).await?.drain(what).await?,
             What::Handover(handover) => {
                 let by = format!("ctl on {}", cluster::host_name());
                 desk(settings, &tasks).await?.hand_over(handover, &by).await?

@@ -22,6 +22,8 @@ pub(super) enum Cell {
 pub(super) struct Table {
     pub(super) columns: Vec<&'static str>,
     pub(super) rows: Vec<Vec<Cell>>,
+    /// What is said below the rows.
+    notes: Vec<String>,
 }
 
 impl From<String> for Cell {
@@ -107,7 +109,12 @@ fn size(bytes: u64) -> String {
 
 impl Table {
     pub(super) fn new(columns: &[&'static str]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self { columns: columns.to_vec(), ..Self::default() }
+    }
+
+    /// Says something about all of it.
+    pub(super) fn note(&mut self, note: String) {
+        self.notes.push(note);
     }
 
     pub(super) fn add<const N: usize>(&mut self, row: [Cell; N]) {
@@ -139,6 +146,10 @@ impl Table {
                 };
             }
             text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        for note in &self.notes {
+            text.push_str(note);
             text.push('\n');
         }
         text

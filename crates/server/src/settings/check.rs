@@ -13,12 +13,17 @@ pub(super) type Flaw = (&'static str, &'static str);
 pub(super) fn flaw(settings: &Settings) -> Option<Flaw> {
     let (grpc, segment, gc) = (&settings.proxy.grpc, &settings.data_coord.segment, &settings.data_coord.gc);
     let rpc = &settings.common.rpc;
+    let balancing = &settings.query_coord.balancing;
+    let planning = &balancing.planning;
     let positive = [
         ("proxy.grpc.serverMaxRecvSize", grpc.server_max_recv_size.0),
         ("proxy.grpc.serverMaxSendSize", grpc.server_max_send_size.0),
         ("dataCoord.segment.maxSize", segment.max_size.0),
         ("streamingNode.logFileSize", settings.streaming_node.log_file_size.0),
         ("streamingNode.maxGrowingSize", settings.streaming_node.max_growing_size.0),
+        ("queryCoord.balanceIntervalSeconds", planning.balance_interval_seconds),
+        ("queryCoord.movesPerNode", u64::from(balancing.moves_per_node)),
+        ("queryCoord.moveBandwidthPerNode", balancing.move_bandwidth_per_node.0),
         ("common.rpc.maxMessage", rpc.max_message.0),
         ("common.rpc.connections", rpc.connections as u64),
     ];
@@ -27,6 +32,17 @@ pub(super) fn flaw(settings: &Settings) -> Option<Flaw> {
     }
     if !(segment.seal_proportion > 0.0 && segment.seal_proportion <= 1.0) {
         return Some(("dataCoord.segment.sealProportion", "must be larger than 0 and at most 1"));
+    }
+    let percentages = [
+        ("queryCoord.overloadedMemoryThresholdPercentage", planning.overloaded_memory_threshold_percentage),
+        ("queryCoord.memoryUsageMaxDifferencePercentage", planning.memory_usage_max_difference_percentage),
+        ("queryCoord.cpuUsageMaxDifferencePercentage", planning.cpu_usage_max_difference_percentage),
+        ("queryCoord.balanceGoalPercentage", planning.balance_goal_percentage),
+        ("queryCoord.cpuBalanceGoalPercentage", planning.cpu_balance_goal_percentage),
+        ("queryCoord.minimumGainPercentage", planning.minimum_gain_percentage),
+    ];
+    if let Some((key, _)) = percentages.into_iter().find(|(_, value)| !(1..=100).contains(value)) {
+        return Some((key, "must be 1 to 100"));
     }
     let waits = [
         ("dataCoord.segment.maxIdleTime", segment.max_idle_time),

@@ -1,6 +1,7 @@
 //! Sections that only a cluster has.
 
 use redkite_cluster::kv::etcd::EtcdSettings;
+use redkite_coordinator::BalancingSettings;
 use serde::{Deserialize, Serialize};
 
 /// `etcd`.
@@ -50,7 +51,7 @@ impl Default for Session {
     }
 }
 
-/// `rootCoord`, `queryCoord`, `mixCoord`.
+/// `rootCoord`, `mixCoord`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct Coordinator {
@@ -60,6 +61,28 @@ pub(crate) struct Coordinator {
     pub port: u16,
     /// Whether a second one may stand by. Without, it is refused.
     pub enable_active_standby: bool,
+}
+
+/// `queryCoord`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct QueryCoord {
+    /// Address to listen on, and the one others are told; empty: found out.
+    pub ip: String,
+    /// Port for the other roles; 0 lets the system choose.
+    pub port: u16,
+    /// Whether a second one may stand by. Without, it is refused.
+    pub enable_active_standby: bool,
+    /// Balancing of query nodes. A change in the settings file acts at once.
+    #[serde(flatten)]
+    pub balancing: BalancingSettings,
+}
+
+impl Default for QueryCoord {
+    fn default() -> Self {
+        let Coordinator { ip, port, enable_active_standby } = Coordinator::on(19_531);
+        Self { ip, port, enable_active_standby, balancing: BalancingSettings::default() }
+    }
 }
 
 impl Coordinator {

@@ -6,6 +6,7 @@
 
 mod check;
 mod cluster;
+mod live;
 mod sources;
 
 use std::path::PathBuf;
@@ -17,7 +18,8 @@ use redkite_storage::bucket::BucketSettings;
 use redkite_wal::ObjectLogSettings;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use cluster::{Coordinator, Etcd, Session};
+pub(crate) use cluster::{Coordinator, Etcd, QueryCoord, Session};
+pub(crate) use live::Live;
 pub(crate) use sources::{Effective, Overrides, environment, load};
 
 /// Every setting.
@@ -38,8 +40,8 @@ pub(crate) struct Settings {
     pub common: Common,
     /// Definitions.
     pub root_coord: Coordinator,
-    /// Load, release and placement.
-    pub query_coord: Coordinator,
+    /// Load, release, placement and balancing.
+    pub query_coord: QueryCoord,
     /// The three coordinators in one process.
     pub mix_coord: Coordinator,
     /// Life of segments.
@@ -64,7 +66,7 @@ impl Default for Settings {
             minio: BucketSettings::default(),
             common: Common::default(),
             root_coord: Coordinator::on(53_100),
-            query_coord: Coordinator::on(19_531),
+            query_coord: QueryCoord::default(),
             mix_coord: Coordinator::on(53_100),
             data_coord: DataCoord::default(),
             data_node: DataNode::default(),
@@ -266,11 +268,14 @@ pub(crate) struct QueryNode {
     pub port: u16,
     /// Threads for searches; 0 means one a core.
     pub threads: usize,
+    /// Memory that segments and searches may use: balancing weighs nodes by it. 0: all that the machine, or the
+    /// control group of the process, allows.
+    pub memory_limit: Bytes,
 }
 
 impl Default for QueryNode {
     fn default() -> Self {
-        Self { ip: String::new(), port: 21_123, threads: 0 }
+        Self { ip: String::new(), port: 21_123, threads: 0, memory_limit: Bytes(0) }
     }
 }
 

@@ -16,7 +16,7 @@ use tracing::info;
 
 use crate::data_directory::DataDirectory;
 use crate::front::{self, DRAIN, Signals, announce, bind};
-use crate::settings::Settings;
+use crate::settings::{Live, Settings};
 use crate::{http, telemetry};
 use roles::Roles;
 
@@ -24,11 +24,11 @@ use roles::Roles;
 const STOP: Duration = Duration::from_millis(1800);
 
 /// Runs until SIGTERM or SIGINT.
-pub(crate) fn run(settings: Settings) -> anyhow::Result<()> {
-    front::block_on(serve(settings))
+pub(crate) fn run(settings: Settings, live: &Live) -> anyhow::Result<()> {
+    front::block_on(serve(settings, live))
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: Settings, live: &Live) -> anyhow::Result<()> {
     let mut signals = Signals::listen()?;
     // Before anybody counts anything.
     let outside = Tasks::new("front");
@@ -38,7 +38,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let directory = DataDirectory::open(&settings.local_storage.path)?;
         let grpc = bind(&settings.proxy.ip, settings.proxy.port).await?;
         let pages = bind(&settings.proxy.ip, settings.metrics.port).await?;
-        let roles = Roles::start(&settings, &directory, grpc.local_addr()?, &tasks).await?;
+        let roles = Roles::start(&settings, live, &directory, grpc.local_addr()?, &tasks).await?;
         anyhow::Ok((directory, grpc, pages, roles))
     };
     // Recovery may be long, and there is nothing to wait for: what is given up half-way is recovered again.

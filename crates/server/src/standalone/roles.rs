@@ -13,7 +13,7 @@ use redkite_coordinator::{
 };
 use redkite_data_node::{DataNode, DataNodeSettings};
 use redkite_proxy::{NodeAddress, OneNode, Proxy, ProxyParts};
-use redkite_query_node::{QueryNode, QueryNodeSettings};
+use redkite_query_node::QueryNode;
 use redkite_runtime::{Clock, CpuPool, HybridClock, SystemClock, Tasks};
 use redkite_storage::{LocalStore, ObjectStore};
 use redkite_streaming_node::StreamingNode;
@@ -26,7 +26,7 @@ use crate::data_directory::DataDirectory;
 use crate::http::{self, Health, HealthCheck};
 use crate::ids::SharedIds;
 use crate::parts;
-use crate::settings::Settings;
+use crate::settings::{Live, Settings};
 
 /// The process is one node, always the same: what it was assigned before a restart is still its.
 const NODE: NodeId = NodeId(1);
@@ -99,6 +99,7 @@ fn session(role: &str) -> SessionInfo {
 impl Roles {
     pub(super) async fn start(
         settings: &Settings,
+        live: &Live,
         directory: &DataDirectory,
         address: SocketAddr,
         tasks: &Tasks,
@@ -109,12 +110,12 @@ impl Roles {
         let cpu = CpuPool::new("search", parts::threads(settings.query_node.threads))?;
         let streaming =
             start_streaming(settings, directory, &ground, &session, neighbours.clone(), cpu.clone()).await?;
-        let query = start_query(&ground, &session, neighbours.clone(), cpu);
+        let query = start_query(settings, &ground, &session, neighbours.clone(), cpu);
         // The only place that fills them.
         let _ = neighbours.streaming.set(streaming.clone());
         let _ = neighbours.query.set(query.clone());
         let data = start_data(settings, &ground)?;
-        let (candidates, proxy) = start_front(settings, &ground, neighbours, address).await?;
+        let (candidates, proxy) = start_front(settings, live, &ground, neighbours, address).await?;
         streaming.start();
         Ok(Self { kv: ground.kv, streaming, query, proxy, _sessions: (session, candidates), _data: data })
     }
@@ -189,6 +190,7 @@ async fn start_streaming(
 }
 
 fn start_query(
+    settings: &Settings,
     ground: &Ground,
     session: &Session,
     neighbours: Arc<Neighbours>,
@@ -196,7 +198,7 @@ fn start_query(
 ) -> Arc<QueryNode> {
     Arc::new(QueryNode::start(redkite_query_node::Environment {
         node: NODE,
-        settings: QueryNodeSettings::default(),
+        settings: parts::query_node(settings),
         view: ground.view.clone(),
         kv: ground.kv.clone(),
         lease: Some(session.lease()),
@@ -223,6 +225,7 @@ fn start_data(settings: &Settings, ground: &Ground) -> anyhow::Result<DataNode> 
 /// Coordinators, and the proxy that talks to them.
 async fn start_front(
     settings: &Settings,
+    live: &Live,
     ground: &Ground,
     neighbours: Arc<Neighbours>,
     address: SocketAddr,
@@ -230,12 +233,14 @@ async fn start_front(
     let (root_candidate, root) = ground.lead("rootcoord").await?;
     let (data_candidate, data) = ground.lead("datacoord").await?;
     let (query_candidate, query) = ground.lead("querycoord").await?;
+    let balancing = live.balancing(settings, &ground.tasks);
     let parts = ProxyParts {
         metadata: ground.view.clone(),
         kv: ground.kv.clone() as Arc<dyn Kv>,
         root: RootCoordinator::start(root, RootSettings::default()).await?,
         data: DataCoordinator::start(data, ground.store.clone(), parts::data_coord(settings, true)).await?,
-        query: QueryCoordinator::start(query, QuerySettings::default()).await?,
+        query: QueryCoordinator::start(query, QuerySettings::default(), balancing, neighbours.clone())
+            .await?,
         shards: neighbours,
         nodes: Arc::new(OneNode {
             node: NODE,

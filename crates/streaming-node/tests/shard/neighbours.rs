@@ -13,7 +13,7 @@ use redkite_cluster::kv::Kv;
 use redkite_query::reduce::{RetrievePart, SearchPart, merge_retrieve, merge_search};
 use redkite_segment::{RetrieveTask, SealedSegment, SearchTask, SegmentReader, read_deltas};
 use redkite_service::{
-    DeleteBatch, Error, Result, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory, Shard,
+    DeleteBatch, Error, NodeUsage, Result, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory, Shard,
 };
 use redkite_storage::{LocalObject, LocalStore, ObjectEntry, ObjectStore, ObjectWriter};
 use redkite_streaming_node::StreamingNode;
@@ -115,6 +115,10 @@ impl Segments for Holder {
         self.answer_read().await?;
         let task = RetrieveTask::of(&retrieve.request, self.schema(), retrieve.read_timestamp);
         Ok(self.find(&retrieve.segments)?.iter().map(|s| s.count(&task).unwrap()).sum())
+    }
+
+    async fn usage(&self) -> Result<NodeUsage> {
+        unreachable!("leaders do not ask")
     }
 
     async fn apply_deletes(&self, shard: ShardId, batch: DeleteBatch) -> Result<()> {

@@ -8,7 +8,7 @@ use redkite_service::{Code, PlacementCommand, QueryCoord, RequestId};
 use redkite_types::{NodeId, SegmentId};
 
 use super::*;
-use crate::query::{QueryCoordinator, QuerySettings};
+use crate::query::QueryCoordinator;
 use crate::testing::{COLLECTION, World, collection, hnsw, indexes, segment, shard, spawn_fake_nodes};
 
 const SEGMENTS: i64 = 6;
@@ -31,7 +31,7 @@ impl Scene {
             world.put(&(COLLECTION, record.id), &record).await;
         }
         spawn_fake_nodes(&world);
-        let query = QueryCoordinator::start(world.environment(), QuerySettings::default()).await.unwrap();
+        let query = world.query(world.environment()).await.unwrap();
         Self { world, query, requests: 0.into() }
     }
 

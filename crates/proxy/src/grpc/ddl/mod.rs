@@ -5,6 +5,7 @@
 
 mod alias;
 mod alter;
+mod balance;
 mod collection;
 mod compaction;
 mod database;

@@ -1,0 +1,139 @@
+//! What do query nodes have, and what do they use?
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt, stream};
+use redkite_balance::Cpu;
+use redkite_runtime::Stopping;
+use redkite_service::{NodeUsage, SegmentsDirectory};
+use redkite_types::{NodeId, SegmentId};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::environment::Environment;
+
+/// How often nodes are asked.
+const PAUSE: Duration = Duration::from_secs(2);
+/// How long one may take to answer.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Nodes asked at the same time.
+const AT_ONCE: usize = 64;
+/// Rates are averages over about so long: longer than a burst, shorter than an interval of balancing.
+const WINDOW: Duration = Duration::from_secs(30);
+
+/// What all nodes said last.
+pub(crate) type Usages = BTreeMap<NodeId, Usage>;
+
+/// What one node said.
+#[derive(Clone, Debug)]
+pub(crate) struct Usage {
+    /// Its words.
+    pub(crate) said: NodeUsage,
+    /// CPU that it spends.
+    pub(crate) cpu: Cpu,
+    /// CPU that it spends on each segment.
+    pub(crate) segments: BTreeMap<SegmentId, Cpu>,
+    at: Instant,
+}
+
+impl Usage {
+    fn new(said: NodeUsage, before: Option<&Self>) -> Self {
+        let at = Instant::now();
+        let Some(before) = before.filter(|before| before.said.cpu <= said.cpu) else {
+            return Self { said, cpu: Cpu(0), segments: BTreeMap::new(), at };
+        };
+        let elapsed = at - before.at;
+        let rate = |now: u64, then: u64, old: Cpu| smooth(old, now.saturating_sub(then), elapsed);
+        let cpu = rate(said.cpu, before.said.cpu, before.cpu);
+        let of = |(segment, now): (&SegmentId, &u64)| {
+            // One that was not there before has come meanwhile: all it has used was used since.
+            let then = before.said.segments.get(segment).copied().unwrap_or(0);
+            let old = before.segments.get(segment).copied().unwrap_or_default();
+            (*segment, rate(*now, then.min(*now), old))
+        };
+        let segments = said.segments.iter().map(of).collect();
+        Self { said, cpu, segments, at }
+    }
+}
+
+/// The moving average of a rate, in millionths of a core: `spent` microseconds in `elapsed`.
+fn smooth(old: Cpu, spent: u64, elapsed: Duration) -> Cpu {
+    let elapsed = elapsed.as_secs_f64().max(0.001);
+    #[expect(clippy::cast_precision_loss, reason = "an average")]
+    let (old, rate) = (old.0 as f64, spent as f64 / elapsed);
+    let weight = -(-elapsed / WINDOW.as_secs_f64()).exp_m1();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "an average of what is not negative"
+    )]
+    Cpu((old + (rate - old) * weight).round() as u64)
+}
+
+/// Asks nodes until stopped: those that appear at once, all of them from time to time.
+pub(crate) async fn follow(
+    environment: Environment,
+    directory: Arc<dyn SegmentsDirectory>,
+    told: watch::Sender<Arc<Usages>>,
+    stopping: Stopping,
+) {
+    let mut nodes = environment.nodes.watch();
+    loop {
+        let alive: Vec<_> = nodes.borrow_and_update().query.alive().map(|(node, _)| node).collect();
+        let Some(answers) = stopping.race(ask(&*directory, &alive)).await else { return };
+        told.send_modify(|usages| {
+            let before = std::mem::take(Arc::make_mut(usages));
+            let mut now = Usages::new();
+            for (node, answer) in answers {
+                let before = before.get(&node);
+                // One that does not answer may hang: what it said before is the best there is.
+                let usage = answer.map(|said| Usage::new(said, before)).or_else(|| before.cloned());
+                now.extend(usage.map(|usage| (node, usage)));
+            }
+            *usages = Arc::new(now);
+        });
+        let missing = told.borrow().len() < alive.len();
+        let pause = if missing { PAUSE / 10 } else { PAUSE };
+        let wait = tokio::time::timeout(pause, nodes.changed());
+        if stopping.race(wait).await.is_none() {
+            return;
+        }
+    }
+}
+
+async fn ask(directory: &dyn SegmentsDirectory, nodes: &[NodeId]) -> Vec<(NodeId, Option<NodeUsage>)> {
+    let one = |node: NodeId| async move {
+        let asking = async { directory.node(node).await?.usage().await };
+        let answer = match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(Ok(usage)) => Some(usage),
+            Ok(Err(error)) => {
+                debug!(%node, %error, "node does not say what it uses");
+                None
+            }
+            Err(_) => None,
+        };
+        (node, answer)
+    };
+    stream::iter(nodes.iter().copied()).map(one).buffer_unordered(AT_ONCE).collect().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_settles_within_a_few_windows() {
+        let mut rate = Cpu(0);
+        for _ in 0..60 {
+            rate = smooth(rate, 1_000_000, Duration::from_secs(2));
+        }
+        assert!((480_000..=500_000).contains(&rate.0), "{rate}");
+        for _ in 0..120 {
+            rate = smooth(rate, 0, Duration::from_secs(2));
+        }
+        assert!(rate.0 < 1000, "{rate}");
+    }
+}

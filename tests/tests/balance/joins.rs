@@ -1,0 +1,77 @@
+//! A query node joins, and gets its share.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use redkite_tests::environment::{number, seed};
+use redkite_tests::players::{Company, Players};
+
+use crate::scene::{Scene, bytes, options, spread_percent};
+
+/// Sizes spread 5 to 1.
+const SEGMENTS: [i64; 16] =
+    [2000, 400, 1200, 800, 1600, 600, 1000, 1400, 1800, 400, 700, 1300, 900, 500, 1100, 1700];
+
+/// B1 and B2.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_joins_gets_its_share() {
+    async fn run() -> anyhow::Result<()> {
+        let collections: [(&'static str, &[i64], i32); 2] = [("still", &SEGMENTS, 1), ("single", &[1], 1)];
+        let mut scene = Scene::set(2, options(), &collections).await?;
+        let company = Company { writers: 2, definers: 0, searchers: false };
+        let mut players = Players::enter(&scene.cluster, seed(), company).await?;
+        let before = Instant::now();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        eprintln!("before: {}", scene.readers.took_since(before));
+
+        let earlier = scene.moved().await?.len();
+        let total: u64 = bytes(&scene.held().await?).values().sum();
+        let joined = Instant::now();
+        let node = scene.add_node(&[]).await?;
+        while !is_settled(&scene, node).await? {
+            scene.readers.all_well()?;
+            players.all_well()?;
+            ensure!(joined.elapsed() < crate::scene::PATIENCE, "it never ends: {}", scene.status().await?);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let took = joined.elapsed();
+        eprintln!("while moving: {}", scene.readers.took_since(joined));
+        let now = bytes(&scene.held().await?);
+        let moved = scene.moved().await?.split_off(earlier);
+        let moved_bytes: u64 = moved.iter().filter_map(|one| one["bytes"].as_u64()).sum();
+        eprintln!(
+            "{} moves, {moved_bytes} of {total} B in {took:.1?}, spread {} %: {now:?}",
+            moved.len(),
+            spread_percent(&now)
+        );
+        ensure!(moved.iter().all(|one| one["dropped"].is_null()), "a move was given up: {moved:?}");
+        ensure!(spread_percent(&now) <= 5, "not even: {now:?}");
+        // What the new node needs at least to be as full as the others.
+        let optimum = total / 3;
+        ensure!(moved_bytes * 10 <= optimum * 11, "{moved_bytes} B moved, {optimum} are needed");
+
+        players.everybody_is_answered(Duration::from_secs(30)).await?;
+        players.leave(&scene.cluster).await?;
+        scene.quiet().await?;
+        let even = scene.moved().await?.len();
+        let end = Instant::now() + Duration::from_secs(number("REDKITE_QUIET_SECONDS", 5));
+        while Instant::now() < end {
+            scene.readers.all_well()?;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        ensure!(
+            scene.moved().await?.len() == even,
+            "moved again: {:?}",
+            scene.moved().await?.split_off(even)
+        );
+        scene.end("a node joins").await
+    }
+    run().await.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
+async fn is_settled(scene: &Scene, node: i64) -> anyhow::Result<bool> {
+    let state = scene.metastore.get("balance/state").await?;
+    let state = state.map(|entry| crate::scene::json(&entry)).transpose()?.unwrap_or_default();
+    let settled = state["settled"].as_array().is_some_and(|nodes| nodes.iter().any(|it| *it == node));
+    Ok(settled && scene.metastore.range("move/").await?.1.is_empty())
+}

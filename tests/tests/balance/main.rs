@@ -1,0 +1,10 @@
+//! Segments move between query nodes under load, and nobody notices.
+//!
+//! `REDKITE_QUIET_SECONDS` says how long nothing may move once nodes are even (5 by default), `REDKITE_MODEL_SEED`
+//! repeats a run. Times are printed, not asserted.
+
+mod by_hand;
+mod drains;
+mod joins;
+mod losses;
+mod scene;

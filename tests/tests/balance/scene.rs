@@ -1,0 +1,291 @@
+//! A loaded cluster of query nodes, and readers who notice every wrong answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use redkite_tests::client::{Client, Row};
+use redkite_tests::cluster::{Cluster, Shape};
+use redkite_tests::metastore::{Entry, Metastore};
+use redkite_tests::players::{Calls, summary};
+use redkite_tests::server::Options;
+use redkite_tests::workload;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+/// A loaded machine takes its time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+/// Clients that read the collections that do not change.
+const READERS: usize = 8;
+/// Makes rows large, so that few of them make segments whose sizes matter.
+const TAG_BYTES: usize = 400;
+
+/// Query nodes, and one of everything else.
+pub(crate) fn shape(querynode: usize) -> Shape {
+    Shape { mixcoord: 1, querynode, ..Shape::SMALL }
+}
+
+/// Small segments, which are not merged any further than they are made; nodes of so many bytes.
+pub(crate) fn options() -> Options {
+    Options::busy().set("queryNode.memoryLimit=1GiB").set("queryCoord.moveOverheadBytes=1024")
+}
+
+pub(crate) fn row(id: i64) -> Row {
+    Row { id, version: 1, tag: "x".repeat(TAG_BYTES) }
+}
+
+/// Makes a loaded collection with a segment for each number of rows; how many rows there are.
+pub(crate) async fn stock(
+    client: &mut Client,
+    collection: &str,
+    segments: &[i64],
+    replicas: i32,
+) -> anyhow::Result<i64> {
+    client.create_collection(collection, 1).await?;
+    client.create_index(collection).await?;
+    let mut next = 0;
+    for rows in segments {
+        let rows: Vec<Row> = (next..next + rows).map(row).collect();
+        next += i64::try_from(rows.len())?;
+        for part in rows.chunks(1000) {
+            client.insert(collection, part).await?;
+        }
+        client.flush(collection).await?;
+    }
+    client.load_replicas(collection, replicas).await?;
+    Ok(next)
+}
+
+/// Query nodes with what they hold.
+pub(crate) type Held = BTreeMap<i64, BTreeMap<i64, u64>>;
+
+/// The cluster, its records, its readers.
+pub(crate) struct Scene {
+    pub(crate) cluster: Cluster,
+    pub(crate) metastore: Metastore,
+    pub(crate) readers: Readers,
+    _directory: TempDir,
+}
+
+impl Scene {
+    /// A cluster with collections of segments with so many rows, each read all the time.
+    pub(crate) async fn set(
+        querynodes: usize,
+        options: Options,
+        collections: &[(&'static str, &[i64], i32)],
+    ) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let cluster = Cluster::start(directory.path(), shape(querynodes), options).await?;
+        Self::set_on(cluster, directory, collections).await
+    }
+
+    pub(crate) async fn set_on(
+        cluster: Cluster,
+        directory: TempDir,
+        collections: &[(&'static str, &[i64], i32)],
+    ) -> anyhow::Result<Self> {
+        let metastore = cluster.metastore().await?;
+        let mut client = workload::connect(cluster.proxies()[0]).await?;
+        let mut readers = Readers::default();
+        for (name, segments, replicas) in collections {
+            let rows = stock(&mut client, name, segments, *replicas).await?;
+            readers.begin(cluster.proxies()[0], name, rows);
+        }
+        let scene = Self { cluster, metastore, readers, _directory: directory };
+        scene.quiet().await.context("before anything happens")?;
+        Ok(scene)
+    }
+
+    /// Waits until there is no background work, no move, and every node has had its share.
+    pub(crate) async fn quiet(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        let mut since = Instant::now();
+        while since.elapsed() < Duration::from_secs(2) {
+            ensure!(Instant::now() < end, "it never becomes quiet: {}", self.status().await?);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let tasks = self.metastore.range("task/").await?.1.len();
+            let moves = self.metastore.range("move/").await?.1.len();
+            let state = self.metastore.get("balance/state").await?.map(|entry| json(&entry)).transpose()?;
+            let state = state.unwrap_or_default();
+            let settled: BTreeSet<i64> = numbers(&state["settled"]);
+            let is_settled = self.query_nodes().iter().all(|node| settled.contains(node));
+            if tasks > 0 || moves > 0 || !is_settled || state["evening"] == true {
+                since = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn query_nodes(&self) -> Vec<i64> {
+        let positions = self.cluster.with_role("querynode").into_iter();
+        positions.filter_map(|position| self.cluster.members[position].node()).collect()
+    }
+
+    /// Adds a query node.
+    pub(crate) async fn add_node(&mut self, own: &[&str]) -> anyhow::Result<i64> {
+        self.cluster.add_with("querynode", own).await?.node().context("it has not joined")
+    }
+
+    /// What nodes say that they hold, in bytes.
+    pub(crate) async fn held(&self) -> anyhow::Result<Held> {
+        let mut held = Held::new();
+        for node in self.query_nodes() {
+            held.insert(node, BTreeMap::new());
+        }
+        for entry in self.metastore.range("held/").await?.1 {
+            let node: i64 = entry.key.split('/').nth(1).context("node")?.parse()?;
+            let record = json(&entry)?;
+            for (segment, cost) in record["segments"].as_object().context("segments")? {
+                let bytes = |name: &str| cost[name].as_u64().unwrap_or(0);
+                let bytes = bytes("resident_bytes") + bytes("mapped_bytes");
+                held.entry(node).or_default().insert(segment.parse()?, bytes);
+            }
+        }
+        Ok(held)
+    }
+
+    /// Moves that have ended, the first first.
+    pub(crate) async fn moved(&self) -> anyhow::Result<Vec<Value>> {
+        self.metastore.range("moved/").await?.1.iter().map(json).collect()
+    }
+
+    pub(crate) async fn status(&self) -> anyhow::Result<String> {
+        self.cluster.ctl(&["balance", "status"]).await
+    }
+
+    /// Nothing is held that no view names, and nobody moves.
+    pub(crate) async fn no_orphans(&self) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let named = self.named().await?;
+            let held: BTreeSet<(i64, i64)> = self
+                .held()
+                .await?
+                .into_iter()
+                .flat_map(|(node, segments)| segments.into_keys().map(move |segment| (node, segment)))
+                .collect();
+            if held == named {
+                return Ok(());
+            }
+            let differing: Vec<_> = held.symmetric_difference(&named).collect();
+            ensure!(Instant::now() < end, "held and named are not the same: {differing:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Nodes and segments that views name.
+    pub(crate) async fn named(&self) -> anyhow::Result<BTreeSet<(i64, i64)>> {
+        let mut named = BTreeSet::new();
+        for entry in self.metastore.range("view/").await?.1 {
+            for segment in json(&entry)?["segments"].as_array().context("segments")? {
+                let number = |name: &str| segment[name].as_i64().with_context(|| name.to_owned());
+                named.insert((number("node")?, number("segment")?));
+            }
+        }
+        Ok(named)
+    }
+
+    /// Everybody has got right answers to the end; how long they took.
+    pub(crate) async fn end(self, what: &str) -> anyhow::Result<()> {
+        self.no_orphans().await?;
+        self.readers.end(what).await
+    }
+}
+
+pub(crate) fn json(entry: &Entry) -> anyhow::Result<Value> {
+    serde_json::from_slice(&entry.value).with_context(|| entry.key.clone())
+}
+
+fn numbers(value: &Value) -> BTreeSet<i64> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_i64).collect()
+}
+
+/// Bytes of each node.
+pub(crate) fn bytes(held: &Held) -> BTreeMap<i64, u64> {
+    held.iter().map(|(node, segments)| (*node, segments.values().sum())).collect()
+}
+
+/// The difference between the fullest and the emptiest of nodes, in percent of their mean.
+pub(crate) fn spread_percent(bytes: &BTreeMap<i64, u64>) -> u64 {
+    let (most, least) = (bytes.values().max().copied(), bytes.values().min().copied());
+    let mean = bytes.values().sum::<u64>() / bytes.len().max(1) as u64;
+    (most.unwrap_or(0) - least.unwrap_or(0)) * 100 / mean.max(1)
+}
+
+/// Clients who count and search collections that do not change.
+#[derive(Default)]
+pub(crate) struct Readers {
+    tasks: JoinSet<anyhow::Result<()>>,
+    over: Arc<AtomicBool>,
+    pub(crate) calls: Calls,
+}
+
+impl Readers {
+    fn begin(&mut self, proxy: SocketAddr, collection: &'static str, rows: i64) {
+        for number in 0..READERS {
+            let (over, calls) = (self.over.clone(), self.calls.clone());
+            self.tasks.spawn(read(proxy, collection, rows, number, over, calls));
+        }
+    }
+
+    /// Fails as soon as somebody got a wrong answer.
+    pub(crate) fn all_well(&mut self) -> anyhow::Result<()> {
+        match self.tasks.try_join_next() {
+            None => Ok(()),
+            Some(ended) => ended?.and_then(|()| anyhow::bail!("a reader ended before its time")),
+        }
+    }
+
+    /// How long calls took from then until now.
+    pub(crate) fn took_since(&self, from: Instant) -> String {
+        summary(self.calls.during(from, Instant::now()))
+    }
+
+    async fn end(mut self, what: &str) -> anyhow::Result<()> {
+        self.over.store(true, Ordering::Relaxed);
+        while let Some(reader) = self.tasks.join_next().await {
+            reader??;
+        }
+        ensure!(self.calls.count() > 0, "nobody has read anything");
+        self.calls.tell(what);
+        Ok(())
+    }
+}
+
+async fn read(
+    proxy: SocketAddr,
+    collection: &'static str,
+    rows: i64,
+    number: usize,
+    over: Arc<AtomicBool>,
+    calls: Calls,
+) -> anyhow::Result<()> {
+    let mut client = Client::connect(proxy).await?;
+    let mut next = i64::try_from(number)? * 101;
+    while !over.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let count = client.count(collection, "").await.with_context(|| format!("count of {collection}"))?;
+        ensure!(count == rows, "{collection} has {rows} rows, counted {count}");
+        calls.answered(begun);
+        let near = row(next * 37 % rows);
+        next += 1;
+        let limit = usize::try_from(rows.min(10))?;
+        let begun = Instant::now();
+        let hits = client.search(collection, &near, limit).await;
+        let hits = hits.with_context(|| format!("search of {collection}"))?;
+        let ids: BTreeSet<i64> = hits.iter().map(|(id, _)| *id).collect();
+        ensure!(
+            hits.first() == Some(&(near.id, 0.0)),
+            "search of {collection} for {} found {hits:?}",
+            near.id
+        );
+        ensure!(ids.len() == hits.len() && hits.len() == limit, "search of {collection} found {hits:?}");
+        calls.answered(begun);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(())
+}
