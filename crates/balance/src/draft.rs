@@ -130,6 +130,13 @@ impl<'a> Draft<'a> {
         self.cluster.is_free(copy, self.now, self.settings.minimum_stay_seconds)
     }
 
+    /// Whether a copy may move to a node for the sake of evenness. A node that has joined must not wait for its share
+    /// because others have joined shortly before.
+    fn may_go(&self, copy: CopySlot, to: NodeSlot) -> bool {
+        let lately = self.cluster.node(to).has_joined() && self.cluster.copy(copy).may_leave();
+        (lately || self.is_free(copy)) && self.cluster.may_hold(to, copy)
+    }
+
     /// What a node may use at most if a copy is to come.
     pub(crate) fn memory_limit(&self, node: NodeSlot) -> u64 {
         self.settings.overloaded().amount(self.cluster.node(node).capacity[0])

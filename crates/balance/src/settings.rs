@@ -27,7 +27,8 @@ pub struct BalanceSettings {
     pub balance_goal_percentage: u64,
     /// Once begun, heat is evened out until no two nodes are further apart than this, in percent of their CPUs.
     pub cpu_balance_goal_percentage: u64,
-    /// A segment that has moved stays at least so long, in seconds, unless its node leaves or is overloaded.
+    /// A segment that has moved stays at least so long, in seconds, unless its node leaves or is overloaded, or
+    /// another node has joined.
     pub minimum_stay_seconds: u64,
     /// Of the bytes that a step moves at least this percentage must bring nodes closer to each other. With 25, a
     /// segment moves if it is at most 1.6 times what would make its two nodes equal.

@@ -19,7 +19,6 @@ pub(crate) fn of(environment: &Environment, holder: &Holder) -> NodeUsage {
             segments.insert(id, held.cpu_micros());
         }
     }
-    segments.retain(|_, cpu| *cpu > 0);
     let other = machine::anonymous_memory().unwrap_or(0).saturating_sub(resident);
     let memory = match environment.settings.memory_limit {
         0 => machine::memory().unwrap_or(u64::MAX),

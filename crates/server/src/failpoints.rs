@@ -9,6 +9,7 @@ pub(crate) fn all() -> Vec<Failpoint> {
         redkite_cluster::FAILPOINTS,
         redkite_data_node::FAILPOINTS,
         redkite_storage::FAILPOINTS,
+        redkite_storage::bucket::FAILPOINTS,
         redkite_streaming_node::FAILPOINTS,
         redkite_wal::FAILPOINTS,
     ]

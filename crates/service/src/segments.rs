@@ -70,7 +70,7 @@ pub struct NodeUsage {
     pub threads: u32,
     /// CPU time that the process has used so far, in microseconds.
     pub cpu: u64,
-    /// CPU time that reads of each held segment have taken so far, in microseconds. Those never read are missing.
+    /// CPU time that reads of each held segment have taken so far, in microseconds.
     pub segments: BTreeMap<SegmentId, u64>,
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-use crate::scene::{Scene, options};
+use crate::scene::{Scene, Stock, options};
 
 const SEGMENTS: [i64; 6] = [1000, 600, 1200, 800, 600, 1000];
 
@@ -14,7 +14,7 @@ async fn what_is_moved_by_hand_stays() {
     async fn run() -> anyhow::Result<()> {
         let options = options().set("queryCoord.balanceIntervalSeconds=1");
         let options = options.set("queryCoord.memoryUsageMaxDifferencePercentage=1");
-        let mut scene = Scene::set(2, options, &[("still", &SEGMENTS, 1)]).await?;
+        let mut scene = Scene::set(2, options, &[Stock::of("still", &SEGMENTS)]).await?;
         let nodes = scene.query_nodes();
         let (from, to) = (nodes[0].to_string(), nodes[1].to_string());
         let segments: Vec<i64> = scene.held().await?[&nodes[0]].keys().copied().collect();
@@ -46,7 +46,7 @@ async fn what_is_moved_by_hand_stays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn suspended_it_stays_suspended() {
     async fn run() -> anyhow::Result<()> {
-        let mut scene = Scene::set(1, options(), &[("still", &SEGMENTS, 1)]).await?;
+        let mut scene = Scene::set(1, options(), &[Stock::of("still", &SEGMENTS)]).await?;
         scene.cluster.ctl(&["balance", "suspend"]).await?;
         let position = scene.cluster.with_role("mixcoord")[0];
         scene.cluster.add("mixcoord").await?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-use crate::scene::{Scene, options};
+use crate::scene::{Scene, Stock, options};
 
 const SEGMENTS: [i64; 8] = [1000, 400, 1200, 800, 600, 1000, 700, 900];
 
@@ -12,7 +12,7 @@ const SEGMENTS: [i64; 8] = [1000, 400, 1200, 800, 600, 1000, 700, 900];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drained_node_is_empty_and_nobody_notices() {
     async fn run() -> anyhow::Result<()> {
-        let mut scene = Scene::set(3, options(), &[("still", &SEGMENTS, 1)]).await?;
+        let mut scene = Scene::set(3, options(), &[Stock::of("still", &SEGMENTS)]).await?;
         let nodes = scene.query_nodes();
         let (by_command, by_signal, last) = (nodes[0], nodes[1], nodes[2]);
 

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use redkite_tests::environment::{number, seed};
 use redkite_tests::players::{Company, Players};
 
-use crate::scene::{Scene, bytes, options, spread_percent};
+use crate::scene::{PATIENCE, Scene, Stock, bytes, json, options, spread_percent};
 
 /// Sizes spread 5 to 1.
 const SEGMENTS: [i64; 16] =
@@ -16,7 +16,7 @@ const SEGMENTS: [i64; 16] =
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_joins_gets_its_share() {
     async fn run() -> anyhow::Result<()> {
-        let collections: [(&'static str, &[i64], i32); 2] = [("still", &SEGMENTS, 1), ("single", &[1], 1)];
+        let collections = [Stock::of("still", &SEGMENTS), Stock::of("single", &[1])];
         let mut scene = Scene::set(2, options(), &collections).await?;
         let company = Company { writers: 2, definers: 0, searchers: false };
         let mut players = Players::enter(&scene.cluster, seed(), company).await?;
@@ -31,7 +31,7 @@ async fn a_node_that_joins_gets_its_share() {
         while !is_settled(&scene, node).await? {
             scene.readers.all_well()?;
             players.all_well()?;
-            ensure!(joined.elapsed() < crate::scene::PATIENCE, "it never ends: {}", scene.status().await?);
+            ensure!(joined.elapsed() < PATIENCE, "it never ends: {}", scene.status().await?);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let took = joined.elapsed();
@@ -71,7 +71,7 @@ async fn a_node_that_joins_gets_its_share() {
 
 async fn is_settled(scene: &Scene, node: i64) -> anyhow::Result<bool> {
     let state = scene.metastore.get("balance/state").await?;
-    let state = state.map(|entry| crate::scene::json(&entry)).transpose()?.unwrap_or_default();
+    let state = state.map(|entry| json(&entry)).transpose()?.unwrap_or_default();
     let settled = state["settled"].as_array().is_some_and(|nodes| nodes.iter().any(|it| *it == node));
     Ok(settled && scene.metastore.range("move/").await?.1.is_empty())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use redkite_tests::client::Client;
 
-use crate::scene::{PATIENCE, Scene, options, stock};
+use crate::scene::{PATIENCE, Scene, Stock, options, stock};
 
 const SEGMENTS: [i64; 8] = [1000, 400, 1200, 800, 600, 1000, 700, 900];
 
@@ -13,7 +13,8 @@ const SEGMENTS: [i64; 8] = [1000, 400, 1200, 800, 600, 1000, 700, 900];
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_two_replicas_the_death_of_a_node_is_not_noticed() {
     async fn run() -> anyhow::Result<()> {
-        let mut scene = Scene::set(4, options(), &[("twice", &SEGMENTS, 2)]).await?;
+        let mut scene =
+            Scene::set(4, options(), &[Stock { replicas: 2, ..Stock::of("twice", &SEGMENTS) }]).await?;
         let begun = Instant::now();
         let node = scene.query_nodes()[0];
         let position = scene.cluster.position(node)?;
@@ -37,7 +38,8 @@ async fn with_one_replica_a_death_costs_detection_and_reload() {
     async fn run() -> anyhow::Result<()> {
         let mut scene = Scene::set(2, options(), &[]).await?;
         let mut client = Client::connect(scene.cluster.proxies()[0]).await?;
-        let rows = stock(&mut client, "once", &SEGMENTS, 1).await?;
+        stock(&mut client, &Stock::of("once", &SEGMENTS)).await?;
+        let rows: i64 = SEGMENTS.iter().sum();
         scene.quiet().await?;
         let node = scene.query_nodes()[0];
         let position = scene.cluster.position(node)?;

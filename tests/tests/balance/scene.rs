@@ -24,6 +24,27 @@ const READERS: usize = 8;
 /// Makes rows large, so that few of them make segments whose sizes matter.
 const TAG_BYTES: usize = 400;
 
+/// A loaded collection that does not change.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stock<'a> {
+    pub(crate) name: &'a str,
+    /// The rows of each segment.
+    pub(crate) segments: &'a [i64],
+    pub(crate) replicas: i32,
+    /// The bytes of text in each row.
+    pub(crate) tag_bytes: usize,
+}
+
+impl<'a> Stock<'a> {
+    pub(crate) fn of(name: &'a str, segments: &'a [i64]) -> Self {
+        Self { name, segments, replicas: 1, tag_bytes: TAG_BYTES }
+    }
+
+    fn rows(&self) -> i64 {
+        self.segments.iter().sum()
+    }
+}
+
 /// Query nodes, and one of everything else.
 pub(crate) fn shape(querynode: usize) -> Shape {
     Shape { mixcoord: 1, querynode, ..Shape::SMALL }
@@ -34,30 +55,25 @@ pub(crate) fn options() -> Options {
     Options::busy().set("queryNode.memoryLimit=1GiB").set("queryCoord.moveOverheadBytes=1024")
 }
 
-pub(crate) fn row(id: i64) -> Row {
-    Row { id, version: 1, tag: "x".repeat(TAG_BYTES) }
+fn row(id: i64, tag_bytes: usize) -> Row {
+    Row { id, version: 1, tag: "x".repeat(tag_bytes) }
 }
 
-/// Makes a loaded collection with a segment for each number of rows; how many rows there are.
-pub(crate) async fn stock(
-    client: &mut Client,
-    collection: &str,
-    segments: &[i64],
-    replicas: i32,
-) -> anyhow::Result<i64> {
-    client.create_collection(collection, 1).await?;
-    client.create_index(collection).await?;
+/// Makes it.
+pub(crate) async fn stock(client: &mut Client, stock: &Stock<'_>) -> anyhow::Result<()> {
+    client.create_collection(stock.name, 1).await?;
+    client.create_index(stock.name).await?;
     let mut next = 0;
-    for rows in segments {
-        let rows: Vec<Row> = (next..next + rows).map(row).collect();
+    for rows in stock.segments {
+        let rows: Vec<Row> = (next..next + rows).map(|id| row(id, stock.tag_bytes)).collect();
         next += i64::try_from(rows.len())?;
         for part in rows.chunks(1000) {
-            client.insert(collection, part).await?;
+            client.insert(stock.name, part).await?;
         }
-        client.flush(collection).await?;
+        client.flush(stock.name).await?;
     }
-    client.load_replicas(collection, replicas).await?;
-    Ok(next)
+    client.load_replicas(stock.name, stock.replicas).await?;
+    Ok(())
 }
 
 /// Query nodes with what they hold.
@@ -76,24 +92,16 @@ impl Scene {
     pub(crate) async fn set(
         querynodes: usize,
         options: Options,
-        collections: &[(&'static str, &[i64], i32)],
+        collections: &[Stock<'_>],
     ) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let cluster = Cluster::start(directory.path(), shape(querynodes), options).await?;
-        Self::set_on(cluster, directory, collections).await
-    }
-
-    pub(crate) async fn set_on(
-        cluster: Cluster,
-        directory: TempDir,
-        collections: &[(&'static str, &[i64], i32)],
-    ) -> anyhow::Result<Self> {
         let metastore = cluster.metastore().await?;
         let mut client = workload::connect(cluster.proxies()[0]).await?;
         let mut readers = Readers::default();
-        for (name, segments, replicas) in collections {
-            let rows = stock(&mut client, name, segments, *replicas).await?;
-            readers.begin(cluster.proxies()[0], name, rows);
+        for one in collections {
+            stock(&mut client, one).await?;
+            readers.begin(cluster.proxies()[0], one);
         }
         let scene = Self { cluster, metastore, readers, _directory: directory };
         scene.quiet().await.context("before anything happens")?;
@@ -118,6 +126,17 @@ impl Scene {
             }
         }
         Ok(())
+    }
+
+    /// The id of a collection.
+    pub(crate) async fn collection(&self, name: &str) -> anyhow::Result<i64> {
+        for entry in self.metastore.range("collection/").await?.1 {
+            let record = json(&entry)?;
+            if record["name"] == name {
+                return record["id"].as_i64().context("id");
+            }
+        }
+        anyhow::bail!("no collection {name}")
     }
 
     pub(crate) fn query_nodes(&self) -> Vec<i64> {
@@ -225,10 +244,16 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    fn begin(&mut self, proxy: SocketAddr, collection: &'static str, rows: i64) {
+    pub(crate) fn begin(&mut self, proxy: SocketAddr, stock: &Stock<'_>) {
         for number in 0..READERS {
-            let (over, calls) = (self.over.clone(), self.calls.clone());
-            self.tasks.spawn(read(proxy, collection, rows, number, over, calls));
+            let reader = Reader {
+                collection: stock.name.to_owned(),
+                rows: stock.rows(),
+                tag_bytes: stock.tag_bytes,
+                over: self.over.clone(),
+                calls: self.calls.clone(),
+            };
+            self.tasks.spawn(reader.read(proxy, number));
         }
     }
 
@@ -256,36 +281,39 @@ impl Readers {
     }
 }
 
-async fn read(
-    proxy: SocketAddr,
-    collection: &'static str,
+struct Reader {
+    collection: String,
     rows: i64,
-    number: usize,
+    tag_bytes: usize,
     over: Arc<AtomicBool>,
     calls: Calls,
-) -> anyhow::Result<()> {
-    let mut client = Client::connect(proxy).await?;
-    let mut next = i64::try_from(number)? * 101;
-    while !over.load(Ordering::Relaxed) {
-        let begun = Instant::now();
-        let count = client.count(collection, "").await.with_context(|| format!("count of {collection}"))?;
-        ensure!(count == rows, "{collection} has {rows} rows, counted {count}");
-        calls.answered(begun);
-        let near = row(next * 37 % rows);
-        next += 1;
-        let limit = usize::try_from(rows.min(10))?;
-        let begun = Instant::now();
-        let hits = client.search(collection, &near, limit).await;
-        let hits = hits.with_context(|| format!("search of {collection}"))?;
-        let ids: BTreeSet<i64> = hits.iter().map(|(id, _)| *id).collect();
-        ensure!(
-            hits.first() == Some(&(near.id, 0.0)),
-            "search of {collection} for {} found {hits:?}",
-            near.id
-        );
-        ensure!(ids.len() == hits.len() && hits.len() == limit, "search of {collection} found {hits:?}");
-        calls.answered(begun);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
+impl Reader {
+    async fn read(self, proxy: SocketAddr, number: usize) -> anyhow::Result<()> {
+        let Self { collection, rows, .. } = &self;
+        let mut client = Client::connect(proxy).await?;
+        let mut next = i64::try_from(number)? * 101;
+        let limit = usize::try_from(*rows.min(&10))?;
+        while !self.over.load(Ordering::Relaxed) {
+            let begun = Instant::now();
+            let count =
+                client.count(collection, "").await.with_context(|| format!("count of {collection}"))?;
+            ensure!(count == *rows, "{collection} has {rows} rows, counted {count}");
+            self.calls.answered(begun);
+            let near = row(next * 37 % rows, self.tag_bytes);
+            next += 1;
+            let begun = Instant::now();
+            let hits = client.search(collection, &near, limit).await;
+            let hits = hits.with_context(|| format!("search of {collection}"))?;
+            let ids: BTreeSet<i64> = hits.iter().map(|(id, _)| *id).collect();
+            let nearest = hits.first() == Some(&(near.id, 0.0));
+            ensure!(nearest, "search of {collection} for {} found {hits:?}", near.id);
+            let all = ids.len() == hits.len() && hits.len() == limit;
+            ensure!(all, "search of {collection} found {hits:?}");
+            self.calls.answered(begun);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
     }
-    Ok(())
 }

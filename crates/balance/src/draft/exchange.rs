@@ -21,7 +21,7 @@ impl Draft<'_> {
         }
         let mut best: Option<(u128, [CopySlot; 2])> = None;
         for give in source.sized(Resource::Memory, pair.fitting..=room[1]).take(GIVEN) {
-            if !self.is_free(give) || !self.cluster.may_hold(pair.target, give) {
+            if !self.may_go(give, pair.target) {
                 continue;
             }
             let bytes = self.cluster.copy(give).bytes();
@@ -29,7 +29,7 @@ impl Draft<'_> {
             for take in nearest(target, wanted, bytes) {
                 let returned = self.cluster.copy(take).bytes();
                 // Both are loaded before either is released.
-                if returned > room[0] || !self.is_free(take) || !self.cluster.may_hold(pair.source, take) {
+                if returned > room[0] || !self.may_go(take, pair.source) {
                     continue;
                 }
                 let Some(gain) = pair.gain(bytes - returned) else { continue };

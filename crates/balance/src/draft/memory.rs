@@ -97,7 +97,7 @@ impl Draft<'_> {
             return None;
         }
         let source = self.cluster.node(pair.source);
-        let can_go = |copy: &CopySlot| self.is_free(*copy) && self.cluster.may_hold(pair.target, *copy);
+        let can_go = |copy: &CopySlot| self.may_go(*copy, pair.target);
         let helps = |copy: &CopySlot| pair.gain(self.cluster.copy(*copy).bytes()).is_some();
         if least <= fitting {
             let mut fits = source.sized(Resource::Memory, least..=fitting).rev().filter(can_go);

@@ -69,8 +69,7 @@ impl Ledger {
             (false, true) => NodeState::Suspended,
             (false, false) => NodeState::Serving,
         };
-        let searching = usage.segments.values().copied().sum();
-        let spent = usage.cpu - searching;
+        let spent = usage.other_cpu;
         let before = self.nodes.get(&id).map(|node| node.fixed_cpu);
         Node {
             id,
@@ -127,12 +126,9 @@ impl Ledger {
     pub(crate) fn set_heat(&mut self, usages: &Usages) {
         for known in self.collections.values_mut() {
             for copy in known.copies.values_mut() {
-                let Some(usage) = copy.node.and_then(|node| usages.get(&node)) else { continue };
-                let now = usage.segments.get(&copy.id.segment).copied().unwrap_or_default();
-                if is_noticed(copy.cpu, now) {
-                    copy.cpu = now;
-                    self.planner.set_copy(copy);
-                }
+                let Some(now) = heat(copy.cpu, copy.node, copy.id.segment, usages) else { continue };
+                copy.cpu = now;
+                self.planner.set_copy(copy);
             }
         }
     }
@@ -157,6 +153,14 @@ fn is_noticed(before: Cpu, now: Cpu) -> bool {
     apart > NOTICED.0 && apart > before.0 / NOTICED_PART
 }
 
+/// The CPU that a copy takes, if that is not what is known. What has just come to a node is as hot as it was where it came
+/// from, until it has been measured for long enough.
+fn heat(known: Cpu, node: Option<NodeId>, segment: SegmentId, usages: &Usages) -> Option<Cpu> {
+    let heat = usages.get(&node?)?.segments.get(&segment).copied().unwrap_or_default();
+    let believed = heat.is_settled() || heat.cpu > known;
+    (believed && is_noticed(known, heat.cpu)).then_some(heat.cpu)
+}
+
 fn copies(
     metadata: &Metadata,
     collection: CollectionId,
@@ -178,13 +182,11 @@ fn copies(
         let id = CopyId { replica, segment };
         let key = (collection, (replica, segment));
         let stay = metadata.stays.get(&key).filter(|stay| Some(stay.node) == node);
-        let heat = node.and_then(|node| usages.get(&node)?.segments.get(&segment).copied());
-        let heat = heat.unwrap_or_default();
-        let known = before.get(&id).map(|copy| copy.cpu);
+        let known = before.get(&id).map(|copy| copy.cpu).unwrap_or_default();
         copies.entry(id).or_insert_with(|| Copy {
             id,
             bytes: bytes(segment),
-            cpu: known.filter(|known| !is_noticed(*known, heat)).unwrap_or(heat),
+            cpu: heat(known, node, segment, usages).unwrap_or(known),
             node,
             moving_to: metadata.moves.get(&key).map(|one| one.to).or(coming),
             moved_at: stay.map_or(Timestamp(0), |stay| stay.since),

@@ -190,7 +190,7 @@ impl Shared {
                 bytes,
                 other: node.fixed.total(),
                 cpus: node.cpu,
-                cpu: usages.get(&node.id).map(|usage| usage.cpu).unwrap_or_default(),
+                cpu: usages.get(&node.id).map(super::usage::Usage::cpu).unwrap_or_default(),
                 coming: moving.iter().filter(|(_, one)| one.to == node.id).count(),
                 going: moving.iter().filter(|(_, one)| one.from == node.id).count(),
                 drain: drains.get(&node.id).cloned(),

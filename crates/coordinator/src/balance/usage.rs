@@ -32,30 +32,53 @@ pub(crate) type Usages = BTreeMap<NodeId, Usage>;
 pub(crate) struct Usage {
     /// Its words.
     pub(crate) said: NodeUsage,
-    /// CPU that it spends.
-    pub(crate) cpu: Cpu,
+    /// CPU that it spends on other things than reading segments.
+    pub(crate) other_cpu: Cpu,
     /// CPU that it spends on each segment.
-    pub(crate) segments: BTreeMap<SegmentId, Cpu>,
+    pub(crate) segments: BTreeMap<SegmentId, Heat>,
     at: Instant,
+}
+
+/// CPU that reads of a segment take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heat {
+    pub(crate) cpu: Cpu,
+    /// For how long it has been measured on this node.
+    pub(crate) measured: Duration,
+}
+
+impl Heat {
+    /// Whether it has been measured long enough to be believed.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.measured >= WINDOW
+    }
 }
 
 impl Usage {
     fn new(said: NodeUsage, before: Option<&Self>) -> Self {
         let at = Instant::now();
         let Some(before) = before.filter(|before| before.said.cpu <= said.cpu) else {
-            return Self { said, cpu: Cpu(0), segments: BTreeMap::new(), at };
+            return Self { said, other_cpu: Cpu(0), segments: BTreeMap::new(), at };
         };
         let elapsed = at - before.at;
-        let rate = |now: u64, then: u64, old: Cpu| smooth(old, now.saturating_sub(then), elapsed);
-        let cpu = rate(said.cpu, before.said.cpu, before.cpu);
-        let of = |(segment, now): (&SegmentId, &u64)| {
+        let mut segments = BTreeMap::new();
+        let mut reading = 0;
+        for (segment, now) in &said.segments {
             // One that was not there before has come meanwhile: all it has used was used since.
-            let then = before.said.segments.get(segment).copied().unwrap_or(0);
+            let then = before.said.segments.get(segment).copied().unwrap_or(0).min(*now);
+            reading += now - then;
             let old = before.segments.get(segment).copied().unwrap_or_default();
-            (*segment, rate(*now, then.min(*now), old))
-        };
-        let segments = said.segments.iter().map(of).collect();
-        Self { said, cpu, segments, at }
+            let cpu = smooth(old.cpu, now - then, elapsed);
+            segments.insert(*segment, Heat { cpu, measured: old.measured + elapsed });
+        }
+        let other = (said.cpu - before.said.cpu).saturating_sub(reading);
+        let other_cpu = smooth(before.other_cpu, other, elapsed);
+        Self { said, other_cpu, segments, at }
+    }
+
+    /// CPU that the node spends.
+    pub(crate) fn cpu(&self) -> Cpu {
+        self.other_cpu + self.segments.values().map(|heat| heat.cpu).sum()
     }
 }
 
