@@ -145,6 +145,8 @@ mod tests {
             Error::DatabaseNumLimit { limit: 7 },
             Error::DatabaseInvalidName { database: text("d"), reason: text("r") },
             Error::NodeNotFound { node: 3 },
+            Error::NodeUnfit { node: 3, reason: text("r") },
+            Error::SegmentNotFound { segment: 3, reason: text("r") },
             Error::NodeNotMatch { expected: 3, actual: 4 },
             Error::Io { reason: text("r") },
             Error::Unsettled { reason: text("r") },

@@ -13,6 +13,8 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 pub(crate) enum Error {
     #[error("segment {segment} has no record")]
     NoSegment { segment: SegmentId },
+    #[error("{bytes} B more do not fit: {held} of {limit} B of memory are in use")]
+    Memory { bytes: u64, held: u64, limit: u64 },
     #[error("a delete could not be applied: {reason}")]
     Spoilt { reason: String },
     #[error("record of segment {segment} does not parse")]

@@ -214,6 +214,16 @@ impl Holder {
         state.slots.values().map(|(place, slot)| (place.segment, place.collection, slot.clone())).collect()
     }
 
+    /// What readable segments take, on the heap and mapped from files.
+    pub(crate) fn bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let ready = state.slots.values().filter_map(|(_, slot)| match slot {
+            Slot::Ready(held) => Some(held.segment.footprint()),
+            _ => None,
+        });
+        ready.map(|footprint| footprint.resident_bytes + footprint.mapped_bytes).sum()
+    }
+
     /// The open segments of a shard, those that are still catching up too.
     pub(crate) fn fed(&self, shard: ShardId) -> Vec<Arc<Held>> {
         let state = self.state.lock();

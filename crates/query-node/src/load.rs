@@ -22,6 +22,7 @@ pub(crate) async fn load(
 ) -> Result<Option<Arc<Held>>> {
     let collection = place.collection;
     let record = segment_record(environment, collection, place.segment).await?;
+    check_memory(environment, holder, &record)?;
     let segment = SealedSegment::load(&*environment.store, &record).await?;
     let held = Arc::new(Held::new(collection, record.shard, segment, record.deletes_through));
     attach_indexes(environment, &held, &record).await;
@@ -47,6 +48,16 @@ pub(crate) async fn load(
     match held.spoilt() {
         Some(reason) => Err(Error::Spoilt { reason }),
         None => Ok(Some(held)),
+    }
+}
+
+/// A node that is told how much memory it may use takes no more than fits.
+fn check_memory(environment: &Environment, holder: &Holder, record: &SegmentRecord) -> Result<()> {
+    let limit = environment.settings.memory_limit;
+    let (held, bytes) = (holder.bytes(), record.bytes);
+    match limit > 0 && held.saturating_add(bytes) > limit {
+        true => Err(Error::Memory { bytes, held, limit }),
+        false => Ok(()),
     }
 }
 

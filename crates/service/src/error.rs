@@ -150,6 +150,11 @@ pub enum Error {
     DatabaseInvalidName { database: String, reason: String },
     #[error("node not found[node={node}]")]
     NodeNotFound { node: i64 },
+    /// There is such a node, or not; it is not one that can be meant.
+    #[error("{reason}: node not found[node={node}]")]
+    NodeUnfit { node: i64, reason: String },
+    #[error("{reason}: segment not found[segment={segment}]")]
+    SegmentNotFound { segment: i64, reason: String },
     /// Another process answers at the address of the one that was called: nothing was done.
     #[error("node not match[expectedNodeID={expected}][actualNodeID={actual}]")]
     NodeNotMatch { expected: i64, actual: i64 },
@@ -238,7 +243,8 @@ impl Error {
             Self::DatabaseNotFound { .. } => Code::DatabaseNotFound,
             Self::DatabaseNumLimit { .. } => Code::DatabaseNumLimit,
             Self::DatabaseInvalidName { .. } => Code::DatabaseInvalidName,
-            Self::NodeNotFound { .. } => Code::NodeNotFound,
+            Self::NodeNotFound { .. } | Self::NodeUnfit { .. } => Code::NodeNotFound,
+            Self::SegmentNotFound { .. } => Code::SegmentNotFound,
             Self::NodeNotMatch { .. } => Code::NodeNotMatch,
             Self::Io { .. } | Self::Unsettled { .. } => Code::IoFailed,
             Self::InvalidParameter { .. } => Code::InvalidParameter,
@@ -271,6 +277,8 @@ impl Error {
                 Retry::MaybeApplied
             }
             Self::Internal { .. }
+            | Self::NodeUnfit { .. }
+            | Self::SegmentNotFound { .. }
             | Self::Unimplemented { .. }
             | Self::DiskFull { .. }
             | Self::OutOfMemory { .. }

@@ -6,17 +6,14 @@ use anyhow::ensure;
 use redkite_tests::environment::{number, seed};
 use redkite_tests::players::{Company, Players};
 
-use crate::scene::{PATIENCE, Scene, Stock, bytes, json, options, spread_percent};
-
-/// Sizes spread 5 to 1.
-const SEGMENTS: [i64; 16] =
-    [2000, 400, 1200, 800, 1600, 600, 1000, 1400, 1800, 400, 700, 1300, 900, 500, 1100, 1700];
+use crate::scene::{PATIENCE, Scene, Stock, bytes, json, options, spread_percent, spread_rows};
 
 /// B1 and B2.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_joins_gets_its_share() {
     async fn run() -> anyhow::Result<()> {
-        let collections = [Stock::of("still", &SEGMENTS), Stock::of("single", &[1])];
+        let rows = spread_rows(90, 80);
+        let collections = [Stock::of("still", &rows), Stock::of("single", &[1])];
         let mut scene = Scene::set(2, options(), &collections).await?;
         let company = Company { writers: 2, definers: 0, searchers: false };
         let mut players = Players::enter(&scene.cluster, seed(), company).await?;

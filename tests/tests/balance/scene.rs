@@ -50,9 +50,18 @@ pub(crate) fn shape(querynode: usize) -> Shape {
     Shape { mixcoord: 1, querynode, ..Shape::SMALL }
 }
 
-/// Small segments, which are not merged any further than they are made; nodes of so many bytes.
+/// Segments that are small beside what a node holds, as they are where there is much of both.
 pub(crate) fn options() -> Options {
-    Options::busy().set("queryNode.memoryLimit=1GiB").set("queryCoord.moveOverheadBytes=1024")
+    Options::busy()
+        .set("dataCoord.segment.maxSize=200KiB")
+        .set("dataCoord.segment.sealProportion=0.2")
+        .set("queryNode.memoryLimit=1GiB")
+        .set("queryCoord.moveOverheadBytes=1024")
+}
+
+/// Rows of so many segments, the largest with five times those of the smallest.
+pub(crate) fn spread_rows(segments: i64, least: i64) -> Vec<i64> {
+    (0..segments).map(|at| least + at * 271 % (4 * least + 1)).collect()
 }
 
 fn row(id: i64, tag_bytes: usize) -> Row {

@@ -242,10 +242,14 @@ fn check(metadata: &Metadata, request: &TransferRequest) -> Result<()> {
         replicas.replicas.iter().find(|(id, replica)| uses(*id, &replica.nodes))
     });
     let Some((_, replica)) = replica else {
-        return Err(Error::NodeNotFound { node: request.from.0 });
+        let reason = format!("source node not found in any replica of collection {collection}");
+        return Err(Error::NodeUnfit { node: request.from.0, reason });
     };
     match request.to.iter().find(|node| !replica.nodes.contains(node)) {
-        Some(outside) => Err(Error::NodeNotFound { node: outside.0 }),
+        Some(outside) => {
+            let reason = "destination node not found in the same replica".to_owned();
+            Err(Error::NodeUnfit { node: outside.0, reason })
+        }
         None => Ok(()),
     }
 }
@@ -253,8 +257,12 @@ fn check(metadata: &Metadata, request: &TransferRequest) -> Result<()> {
 fn refused(refused: TransferRefused) -> Error {
     match refused {
         TransferRefused::Unknown(node) => Error::NodeNotFound { node: node.0 },
-        other @ (TransferRefused::NotThere { .. }
-        | TransferRefused::UnderWay(_)
-        | TransferRefused::NoPlace { .. }) => Error::Unexpected { reason: other.to_string() },
+        TransferRefused::NotThere { segment, .. } => Error::SegmentNotFound {
+            segment: segment.0,
+            reason: "segment not found in source node".to_owned(),
+        },
+        other @ (TransferRefused::UnderWay(_) | TransferRefused::NoPlace { .. }) => {
+            Error::Unexpected { reason: other.to_string() }
+        }
     }
 }

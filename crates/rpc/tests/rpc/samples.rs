@@ -176,6 +176,8 @@ pub(crate) fn errors() -> Vec<Error> {
         Error::DatabaseNumLimit { limit: 4 },
         Error::DatabaseInvalidName { database: name(), reason: text() },
         Error::NodeNotFound { node: 5 },
+        Error::NodeUnfit { node: 5, reason: text() },
+        Error::SegmentNotFound { segment: 5, reason: text() },
         Error::NodeNotMatch { expected: 5, actual: 6 },
         Error::Io { reason: text() },
         Error::InvalidParameter { reason: text() },
