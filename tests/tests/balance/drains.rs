@@ -29,6 +29,7 @@ async fn a_drained_node_is_empty_and_nobody_notices() {
         // Used again, it gets its share.
         scene.cluster.ctl(&["drain", &by_command.to_string(), "--cancel"]).await?;
         scene.quiet().await?;
+        ensure!(!scene.held().await?[&by_command].is_empty(), "it is not used again");
         scene.cluster.ctl(&["drain", &by_command.to_string()]).await?;
 
         let begun = Instant::now();

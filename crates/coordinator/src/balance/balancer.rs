@@ -29,7 +29,7 @@ const DEBOUNCE: Duration = Duration::from_millis(5);
 const AT_ONCE: usize = 64;
 /// Nodes have had their share when there is nothing left to do, and nothing has changed for so long: replicas take their
 /// time to make use of a node that has come.
-const SETTLING: Duration = Duration::from_secs(2);
+const SETTLING: Duration = Duration::from_millis(if cfg!(test) { 50 } else { 2000 });
 /// Ended moves that are remembered.
 const HISTORY: usize = 1000;
 
@@ -190,7 +190,8 @@ async fn settle(
     let evens =
         |one: &Move| matches!(one.reason, Reason::Overloaded | Reason::UnevenMemory | Reason::UnevenHeat);
     let mut next = record.clone();
-    next.settled.retain(|node| nodes.is_alive(*node));
+    // Who has been emptied gets a share again if it is used again.
+    next.settled.retain(|node| nodes.is_open(*node));
     if finished {
         next.evening = false;
         next.settled.extend(nodes.open());

@@ -13,6 +13,8 @@
 pub(crate) mod balancer;
 mod ledger;
 mod orders;
+#[cfg(test)]
+mod tests;
 pub(crate) mod usage;
 
 use std::collections::BTreeMap;

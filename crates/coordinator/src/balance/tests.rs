@@ -1,0 +1,183 @@
+//! The query coordinator balances nodes that hold at once what they are told to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use redkite_balance::Bytes;
+use redkite_catalog::{HeldRecord, LoadScope, Metadata};
+use redkite_service::{
+    BalanceAnswer, BalanceCommand, Code, NewLoad, NodeUsage, QueryCoord, RequestId, TransferRequest,
+};
+use redkite_types::{NodeId, SegmentId};
+
+use crate::testing::{COLLECTION, World, collection, hnsw, indexes, segment, shard, spawn_fake_nodes};
+use crate::{Environment, QueryCoordinator};
+
+/// Bytes of a segment; nodes have a mebibyte.
+const BYTES: u64 = 40_000;
+const SEGMENTS: i64 = 8;
+
+/// Segments that one node is to serve, and does once there is a coordinator.
+async fn world() -> World {
+    let world = World::start().await;
+    world.set_query_nodes(&[(1, false)]);
+    world.put(&COLLECTION, &collection(1, &[0])).await;
+    world.put(&COLLECTION, &indexes(hnsw())).await;
+    for id in 1..=SEGMENTS {
+        let record = segment(id, shard(0), 0, 10, BYTES);
+        world.put(&(COLLECTION, record.id), &record).await;
+    }
+    spawn_fake_nodes(&world);
+    world
+}
+
+async fn loaded(world: &World) -> Arc<QueryCoordinator> {
+    loaded_by(world, world.environment()).await
+}
+
+async fn loaded_by(world: &World, environment: Environment) -> Arc<QueryCoordinator> {
+    let query = world.query(environment).await.unwrap();
+    query.load(RequestId(1), NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
+    world.until("loaded", |metadata| served(metadata).values().map(BTreeSet::len).sum::<usize>() == 8).await;
+    world.until("the first node is settled", |metadata| is_settled(metadata, &[1])).await;
+    query
+}
+
+/// The segments that views name, by node.
+fn served(metadata: &Metadata) -> BTreeMap<i64, BTreeSet<SegmentId>> {
+    let mut served: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+    for entry in metadata.views.values().flat_map(|view| &view.segments) {
+        assert!(served.entry(entry.node.0).or_default().insert(entry.segment), "named twice");
+    }
+    served
+}
+
+/// The segments that nodes are to hold.
+fn holds(metadata: &Metadata) -> BTreeMap<i64, BTreeSet<SegmentId>> {
+    let holds = metadata.holds.iter().filter(|(_, hold)| !hold.segments.is_empty());
+    holds.map(|((node, _), hold)| (node.0, hold.segments.clone())).collect()
+}
+
+/// Nodes have had their share, and nothing is left of moves.
+fn is_settled(metadata: &Metadata, nodes: &[i64]) -> bool {
+    let settled = metadata.balance().map(|record| record.settled.clone()).unwrap_or_default();
+    nodes.iter().all(|node| settled.contains(&NodeId(*node)))
+        && metadata.moves.is_empty()
+        && holds(metadata) == served(metadata)
+}
+
+fn sizes(metadata: &Metadata) -> Vec<usize> {
+    served(metadata).values().map(BTreeSet::len).collect()
+}
+
+#[tokio::test]
+async fn a_node_that_joins_gets_its_share_and_keeps_it() {
+    let world = world().await;
+    let query = loaded(&world).await;
+    world.set_query_nodes(&[(1, false), (2, false)]);
+    world.until("both are even", |metadata| is_settled(metadata, &[1, 2])).await;
+    assert_eq!(world.view.read(sizes), [4, 4]);
+    let reasons: BTreeSet<_> =
+        world.view.read(|metadata| metadata.moved.values().map(|moved| moved.moved.reason.clone()).collect());
+    assert_eq!(reasons, ["node_joined".to_owned()].into());
+    let BalanceAnswer::Plan(plan) = query.balance(BalanceCommand::Plan).await.unwrap() else { panic!() };
+    assert!(plan.is_empty(), "{plan:?}");
+}
+
+#[tokio::test]
+async fn a_node_is_drained_unless_the_others_are_too_small() {
+    let world = world().await;
+    let small = NodeUsage { memory: 8 * BYTES, threads: 1, ..NodeUsage::default() };
+    world.usages.lock().insert(NodeId(2), small);
+    let query = loaded(&world).await;
+    world.set_query_nodes(&[(1, false), (2, false)]);
+    world.until("both have their share", |metadata| is_settled(metadata, &[1, 2])).await;
+    let drain = |node| BalanceCommand::Drain { node: NodeId(node), deadline: None };
+    let refused = query.balance(drain(1)).await.unwrap_err();
+    assert!(refused.to_string().contains("the other nodes cannot hold"), "{refused}");
+    assert_eq!(query.balance(drain(3)).await.unwrap_err().code(), Code::NodeNotFound);
+    query.balance(drain(2)).await.unwrap();
+    world.until("it is empty", |metadata| !holds(metadata).contains_key(&2)).await;
+    assert_eq!(world.view.read(sizes), [8]);
+    query.balance(BalanceCommand::Undrain(NodeId(2))).await.unwrap();
+    world.until("it is used again", |metadata| served(metadata).contains_key(&2)).await;
+}
+
+#[tokio::test]
+async fn a_transfer_waits_and_pins() {
+    let world = world().await;
+    let query = loaded(&world).await;
+    world.set_query_nodes(&[(1, false), (2, false)]);
+    world.until("both are even", |metadata| is_settled(metadata, &[1, 2])).await;
+    let mine = world.view.read(served)[&1].clone();
+    let transfer = TransferRequest {
+        collection: Some(COLLECTION),
+        segments: BTreeSet::new(),
+        from: NodeId(1),
+        to: [NodeId(2)].into(),
+    };
+    let done = query.balance(BalanceCommand::Transfer(transfer.clone())).await.unwrap();
+    let bytes = Bytes(4 * BYTES);
+    assert!(
+        matches!(done, BalanceAnswer::Done { segments: 4, bytes: moved, .. } if moved == bytes),
+        "{done:?}"
+    );
+    assert_eq!(world.view.read(sizes), [8]);
+    let pinned = |metadata: &Metadata| {
+        let pinned = metadata.stays.iter().filter(|(_, stay)| stay.pinned && stay.node == NodeId(2));
+        pinned.map(|((_, (_, segment)), _)| *segment).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(world.view.read(pinned), mine);
+    let nowhere = TransferRequest { to: [NodeId(7)].into(), ..transfer };
+    let refused = query.balance(BalanceCommand::Transfer(nowhere)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "destination node not found in the same replica: node not found[node=7]");
+}
+
+#[tokio::test]
+async fn a_refused_move_is_given_up_with_its_reason() {
+    let world = World::start().await;
+    world.set_query_nodes(&[(1, false)]);
+    world.put(&COLLECTION, &collection(1, &[0])).await;
+    world.put(&COLLECTION, &indexes(hnsw())).await;
+    let record = segment(1, shard(0), 0, 10, BYTES);
+    world.put(&(COLLECTION, record.id), &record).await;
+    let query = world.query(world.environment()).await.unwrap();
+    query.load(RequestId(1), NewLoad::new(COLLECTION, LoadScope::Collection)).await.unwrap();
+    let held = HeldRecord { segments: [(SegmentId(1), Default::default())].into(), ..HeldRecord::default() };
+    world.put(&(NodeId(1), COLLECTION), &held).await;
+    world.until("served", |metadata| served(metadata).contains_key(&1)).await;
+    world.set_query_nodes(&[(1, true), (2, false)]);
+    world.until("it moves", |metadata| !metadata.moves.is_empty()).await;
+    let full = HeldRecord { failures: [(SegmentId(1), "full".to_owned())].into(), ..HeldRecord::default() };
+    world.put(&(NodeId(2), COLLECTION), &full).await;
+    world.until("it is given up", |metadata| !metadata.moved.is_empty()).await;
+    let moved = world.view.read(|metadata| (*metadata.moved.values().next().unwrap().record).clone());
+    assert_eq!((moved.refused, moved.dropped.as_deref()), (true, Some("node 2 refuses: full")));
+    world.until("it is not held there", |metadata| !holds(metadata).contains_key(&2)).await;
+    assert_eq!(world.view.read(served).keys().copied().collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn a_crash_between_any_two_writes_loses_no_segment_and_leaves_no_copy() {
+    for writes in 0.. {
+        let world = world().await;
+        let environment = world.environment();
+        let tasks = environment.tasks.clone();
+        loaded_by(&world, environment).await;
+        tasks.cancel();
+        let (environment, writer) = world.mortal(writes);
+        let _first = world.query(environment).await;
+        world.set_query_nodes(&[(1, false), (2, false)]);
+        let even = |metadata: &Metadata| is_settled(metadata, &[1, 2]) && sizes(metadata) == [4, 4];
+        tokio::select! {
+            () = writer.death() => {}
+            () = world.until("they are even", even) => {}
+        }
+        if !writer.is_dead() {
+            assert!(writes > 4, "a plan of four moves takes more than {writes} writes");
+            return;
+        }
+        let _second = world.query(world.environment()).await.unwrap();
+        world.until("they are even in the end", even).await;
+    }
+}
