@@ -97,8 +97,9 @@ class Cluster:
         """One proxy after the other: it must not matter which."""
         return next(self._uris)
 
-    def kill(self):
-        for name in self.processes:
+    def kill(self, *names):
+        """Kills these processes, or all."""
+        for name in names or self.processes:
             if name not in ("etcd", "bucket"):
                 self._cluster("kill", name)
 

@@ -84,6 +84,15 @@ impl Sessions {
     }
 }
 
+/// From what is stored.
+impl FromIterator<KeyValue> for Sessions {
+    fn from_iter<I: IntoIterator<Item = KeyValue>>(entries: I) -> Self {
+        let mut sessions = Self::default();
+        entries.into_iter().for_each(|entry| sessions.put(&entry));
+        sessions
+    }
+}
+
 /// What a key stands for.
 enum Place<'a> {
     Node(&'a str, NodeId),
@@ -149,9 +158,7 @@ impl SessionsView {
 
 impl Target for Copy {
     fn reset(&self, entries: Vec<KeyValue>) {
-        let mut fresh = Sessions::default();
-        entries.iter().for_each(|entry| fresh.put(entry));
-        self.0.send_replace(Arc::new(fresh));
+        self.0.send_replace(Arc::new(entries.into_iter().collect()));
     }
 
     fn apply(&self, events: Vec<Event>) {

@@ -26,5 +26,6 @@ mod status;
 mod testing;
 mod write;
 
+pub use describe::collection::channel;
 pub use nodes::{NodeAddress, Nodes, OneNode};
 pub use proxy::{AutoIds, Proxy, ProxyParts, RequestContext, Settings};

@@ -1,4 +1,5 @@
-//! `/healthz`, `/livez`, `/management/check/ready` and `/metrics` on the metrics port.
+//! What is served on the metrics port: `/healthz`, `/livez`, `/management/check/ready` and `/metrics`; besides them what
+//! [`crate::webui`] shows and [`crate::management`] steers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +13,13 @@ use futures::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use redkite_cluster::Kv;
 use redkite_cluster::kv::{Compare, Txn};
-use redkite_runtime::Stopping;
+use redkite_runtime::{Stopping, SystemClock};
 use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 use tracing::error;
+
+use crate::surroundings::Outlook;
+use crate::{management, webui};
 
 /// State of one role. Milvus: `StateCode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +93,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     metrics: PrometheusHandle,
     health: HealthCheck,
+    outlook: Outlook,
     stopping: Stopping,
 ) {
     let router = Router::new()
@@ -96,7 +101,9 @@ pub(crate) async fn serve(
         .route("/livez", get(|| async { "OK" }))
         .route("/management/check/ready", get(ready))
         .route("/metrics", get(render_metrics))
-        .with_state(Pages { metrics, health });
+        .with_state(Pages { metrics, health })
+        .merge(webui::routes(outlook.clone(), Arc::new(SystemClock)))
+        .merge(management::routes(outlook));
     let served = axum::serve(listener, router).with_graceful_shutdown(async move { stopping.wait().await });
     if let Err(source) = served.await {
         error!(%source, "metrics server ended");

@@ -9,11 +9,14 @@ mod failpoints;
 mod front;
 mod http;
 mod ids;
+mod management;
 mod oversize;
 mod parts;
 mod settings;
 mod standalone;
+mod surroundings;
 mod telemetry;
+mod webui;
 
 use std::process::ExitCode;
 

@@ -34,7 +34,8 @@ pub(crate) fn describe(
 }
 
 /// The name under which clients know a shard.
-pub(crate) fn channel(shard: ShardId) -> String {
+#[must_use]
+pub fn channel(shard: ShardId) -> String {
     format!("{}_{}v{}", physical_channel(shard), shard.collection, shard.ordinal)
 }
 

@@ -33,6 +33,7 @@ use tracing::info;
 
 use crate::front::{self, DRAIN, Signals, announce, bind};
 use crate::settings::{Live, Settings};
+use crate::surroundings::Outlook;
 use crate::{http, telemetry};
 use address::Door;
 use ground::Ground;
@@ -120,7 +121,9 @@ async fn serve(settings: Settings, live: &Live, job: Job) -> anyhow::Result<()> 
     let pages = bind(door.ip(), settings.metrics.port).await?;
     announce("metrics", pages.local_addr()?);
     let health = status.check();
-    outside.spawn("http", |stopping| http::serve(pages, metrics, health, stopping));
+    let outlook = Outlook::new(health.clone());
+    let shown = outlook.clone();
+    outside.spawn("http", |stopping| http::serve(pages, metrics, health, shown, stopping));
 
     let tasks = Tasks::new(job.name);
     let starting = async {
@@ -141,6 +144,7 @@ async fn serve(settings: Settings, live: &Live, job: Job) -> anyhow::Result<()> 
         }
     };
     status.started(roles.health());
+    outlook.found(roles.surroundings());
     if let (Some(listener), Some(proxy)) = (external, roles.proxy()) {
         let address = listener.local_addr()?;
         let limits = settings.proxy.grpc.clone();

@@ -33,6 +33,7 @@ use crate::http::{self, Health, HealthCheck, StateCode};
 use crate::ids::SharedIds;
 use crate::parts;
 use crate::settings::{Live, Settings};
+use crate::surroundings::Surroundings;
 
 /// How long streaming nodes may take to settle writes at the end.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -43,6 +44,7 @@ const ALONE: Duration = Duration::from_secs(1);
 /// The roles, running.
 pub(super) struct Roles {
     ground: Arc<Ground>,
+    peers: Arc<Peers>,
     /// One a role, coordinators' excepted.
     sessions: Vec<(Role, Session)>,
     seats: Seats,
@@ -95,10 +97,18 @@ impl Roles {
         let listening = internal.local_addr()?;
         let address = door.advertised(listening.port());
         let elections = Tasks::new("elections");
-        let maker =
-            Maker { settings, live, ground: ground.clone(), peers, address, elections: elections.clone() };
+        let (ground_of, peers_of) = (ground.clone(), peers.clone());
+        let maker = Maker {
+            settings,
+            live,
+            ground: ground_of,
+            peers: peers_of,
+            address,
+            elections: elections.clone(),
+        };
         let mut roles = Self {
             ground,
+            peers,
             sessions: Vec::new(),
             seats: Seats::default(),
             candidates: Vec::new(),
@@ -187,6 +197,18 @@ impl Roles {
 
     pub(super) fn proxy(&self) -> Option<Arc<Proxy>> {
         self.proxy.clone()
+    }
+
+    /// What is around this process.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        let ground = &self.ground;
+        Surroundings {
+            node: ground.node,
+            kv: ground.kv.clone(),
+            view: ground.view.clone(),
+            sessions: ground.sessions.clone(),
+            query: self.peers.query(),
+        }
     }
 
     /// What `/healthz` tells.

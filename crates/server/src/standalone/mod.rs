@@ -17,6 +17,7 @@ use tracing::info;
 use crate::data_directory::DataDirectory;
 use crate::front::{self, DRAIN, Signals, announce, bind};
 use crate::settings::{Live, Settings};
+use crate::surroundings::Outlook;
 use crate::{http, telemetry};
 use roles::Roles;
 
@@ -51,7 +52,9 @@ async fn serve(settings: Settings, live: &Live) -> anyhow::Result<()> {
     };
     let (proxy_address, metrics_address) = (grpc.local_addr()?, pages.local_addr()?);
     let health = roles.health();
-    outside.spawn("http", |stopping| http::serve(pages, metrics, health, stopping));
+    let outlook = Outlook::new(health.clone());
+    outlook.found(roles.surroundings());
+    outside.spawn("http", |stopping| http::serve(pages, metrics, health, outlook, stopping));
     let proxy = Grpc::new(roles.proxy());
     let limits = settings.proxy.grpc.clone();
     outside.spawn("grpc", |stopping| front::serve_grpc(grpc, proxy, limits, stopping));

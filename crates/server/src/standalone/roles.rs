@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use redkite_catalog::MetadataView;
 use redkite_cluster::kv::embedded::{EmbeddedKv, EmbeddedSettings};
+use redkite_cluster::sessions::SessionsView;
 use redkite_cluster::{Candidate, IdAllocator, Kv, Session, SessionInfo, SessionSettings};
 use redkite_coordinator::{
     DataCoordinator, QueryCoordinator, QuerySettings, RootCoordinator, RootSettings, StaticNodes,
@@ -15,6 +16,7 @@ use redkite_data_node::{DataNode, DataNodeSettings};
 use redkite_proxy::{NodeAddress, OneNode, Proxy, ProxyParts};
 use redkite_query_node::QueryNode;
 use redkite_runtime::{Clock, CpuPool, HybridClock, SystemClock, Tasks};
+use redkite_service::QueryCoord;
 use redkite_storage::{LocalStore, ObjectStore};
 use redkite_streaming_node::StreamingNode;
 use redkite_types::NodeId;
@@ -27,6 +29,7 @@ use crate::http::{self, Health, HealthCheck};
 use crate::ids::SharedIds;
 use crate::parts;
 use crate::settings::{Live, Settings};
+use crate::surroundings::{STANDALONE, Surroundings};
 
 /// The process is one node, always the same: what it was assigned before a restart is still its.
 const NODE: NodeId = NodeId(1);
@@ -41,6 +44,7 @@ pub(super) struct Roles {
     streaming: Arc<StreamingNode>,
     query: Arc<QueryNode>,
     proxy: Arc<Proxy>,
+    surroundings: Surroundings,
     /// Held as long as the process: what nodes report and what makes coordinators active stands on them.
     _sessions: (Session, Vec<Candidate>),
     _data: DataNode,
@@ -105,7 +109,8 @@ impl Roles {
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
         let ground = Ground::lay(directory, tasks).await?;
-        let session = Session::start(ground.kv.clone(), session("standalone"), &SESSION, tasks).await?;
+        let about = SessionInfo { address: address.to_string(), ..session(STANDALONE) };
+        let session = Session::start(ground.kv.clone(), about, &SESSION, tasks).await?;
         let neighbours = Arc::new(Neighbours::default());
         let cpu = CpuPool::new("search", parts::threads(settings.query_node.threads))?;
         let streaming =
@@ -115,9 +120,23 @@ impl Roles {
         let _ = neighbours.streaming.set(streaming.clone());
         let _ = neighbours.query.set(query.clone());
         let data = start_data(settings, &ground)?;
-        let (candidates, proxy) = start_front(settings, live, &ground, neighbours, address).await?;
+        let (candidates, query_coord, proxy) =
+            start_front(settings, live, &ground, neighbours, address).await?;
+        let surroundings = Surroundings {
+            node: NODE,
+            kv: ground.kv.clone(),
+            view: ground.view.clone(),
+            sessions: SessionsView::start(ground.kv.clone(), tasks).await?,
+            query: query_coord,
+        };
         streaming.start();
-        Ok(Self { kv: ground.kv, streaming, query, proxy, _sessions: (session, candidates), _data: data })
+        let _sessions = (session, candidates);
+        Ok(Self { kv: ground.kv, streaming, query, proxy, surroundings, _sessions, _data: data })
+    }
+
+    /// What is around this process, which is itself.
+    pub(super) fn surroundings(&self) -> Surroundings {
+        self.surroundings.clone()
     }
 
     pub(super) fn proxy(&self) -> Arc<Proxy> {
@@ -222,25 +241,26 @@ fn start_data(settings: &Settings, ground: &Ground) -> anyhow::Result<DataNode> 
     }))
 }
 
-/// Coordinators, and the proxy that talks to them.
+/// Coordinators, of which one is told of, and the proxy that talks to them.
 async fn start_front(
     settings: &Settings,
     live: &Live,
     ground: &Ground,
     neighbours: Arc<Neighbours>,
     address: SocketAddr,
-) -> anyhow::Result<(Vec<Candidate>, Arc<Proxy>)> {
+) -> anyhow::Result<(Vec<Candidate>, Arc<dyn QueryCoord>, Arc<Proxy>)> {
     let (root_candidate, root) = ground.lead("rootcoord").await?;
     let (data_candidate, data) = ground.lead("datacoord").await?;
     let (query_candidate, query) = ground.lead("querycoord").await?;
     let balancing = live.balancing(settings, &ground.tasks);
+    let query =
+        QueryCoordinator::start(query, QuerySettings::default(), balancing, neighbours.clone()).await?;
     let parts = ProxyParts {
         metadata: ground.view.clone(),
         kv: ground.kv.clone() as Arc<dyn Kv>,
         root: RootCoordinator::start(root, RootSettings::default()).await?,
         data: DataCoordinator::start(data, ground.store.clone(), parts::data_coord(settings, true)).await?,
-        query: QueryCoordinator::start(query, QuerySettings::default(), balancing, neighbours.clone())
-            .await?,
+        query: query.clone(),
         shards: neighbours,
         nodes: Arc::new(OneNode {
             node: NODE,
@@ -250,5 +270,5 @@ async fn start_front(
         clock: ground.hybrid.clone(),
         settings: parts::proxy(settings),
     };
-    Ok((vec![root_candidate, data_candidate, query_candidate], Arc::new(Proxy::new(parts))))
+    Ok((vec![root_candidate, data_candidate, query_candidate], query, Arc::new(Proxy::new(parts))))
 }
