@@ -39,18 +39,32 @@ enum Feed {
     Behind {
         delivered: Timestamp,
     },
-    /// Behind, and nobody is catching up with it yet.
+    /// Behind, who knows how far: it has not said yet that it lacks nothing of what is in files.
+    Unheard {
+        in_files: Timestamp,
+    },
+    /// The same, and nobody is catching up with it yet.
     New {
-        delivered: Timestamp,
+        in_files: Timestamp,
     },
 }
 
 impl Feed {
-    /// Up to where the node surely has all deletes, if that is not all of them.
-    fn delivered(self) -> Option<Timestamp> {
+    /// After which delete the next batch begins, if the node has not got all of them.
+    fn next_after(self) -> Option<Timestamp> {
         match self {
             Self::Current => None,
-            Self::Behind { delivered } | Self::New { delivered } => Some(delivered),
+            Self::Behind { delivered } => Some(delivered),
+            Self::Unheard { in_files } | Self::New { in_files } => Some(in_files),
+        }
+    }
+
+    /// Whether the node surely has all deletes up to a timestamp.
+    fn has(self, timestamp: Timestamp) -> bool {
+        match self {
+            Self::Current => true,
+            Self::Behind { delivered } => delivered >= timestamp,
+            Self::Unheard { .. } | Self::New { .. } => false,
         }
     }
 }
@@ -61,7 +75,7 @@ impl Feeds {
     pub(crate) fn keep(&mut self, nodes: &BTreeSet<NodeId>, in_files: Timestamp) {
         self.feeds.retain(|node, _| nodes.contains(node));
         nodes.iter().for_each(|node| {
-            self.feeds.entry(*node).or_insert(Feed::New { delivered: in_files });
+            self.feeds.entry(*node).or_insert(Feed::New { in_files });
         });
     }
 
@@ -69,8 +83,8 @@ impl Feeds {
     fn take_new(&mut self) -> Vec<NodeId> {
         let mut new = Vec::new();
         for (node, feed) in &mut self.feeds {
-            if let Feed::New { delivered } = *feed {
-                *feed = Feed::Behind { delivered };
+            if let Feed::New { in_files } = *feed {
+                *feed = Feed::Unheard { in_files };
                 new.push(*node);
             }
         }
@@ -79,13 +93,12 @@ impl Feeds {
 
     /// Timestamp up to which even the last node has all deletes; `None` if none is behind.
     pub(crate) fn behind(&self) -> Option<Timestamp> {
-        self.feeds.values().filter_map(|feed| feed.delivered()).min()
+        self.feeds.values().filter_map(|feed| feed.next_after()).min()
     }
 
     /// Whether a node has all deletes up to a timestamp. One that is not fed has not.
     pub(crate) fn has(&self, node: NodeId, timestamp: Timestamp) -> bool {
-        let feed = self.feeds.get(&node);
-        feed.is_some_and(|feed| feed.delivered().is_none_or(|delivered| delivered >= timestamp))
+        self.feeds.get(&node).is_some_and(|feed| feed.has(timestamp))
     }
 
     fn current(&self) -> Vec<NodeId> {
@@ -93,8 +106,18 @@ impl Feeds {
         current.map(|(node, _)| *node).collect()
     }
 
-    fn delivered(&self, node: NodeId) -> Option<Timestamp> {
-        self.feeds.get(&node).and_then(|feed| feed.delivered())
+    fn next_after(&self, node: NodeId) -> Option<Timestamp> {
+        self.feeds.get(&node).and_then(|feed| feed.next_after())
+    }
+
+    /// Notes up to where a node has said that it has all deletes, and whether those are all there are.
+    fn took(&mut self, node: NodeId, delivered: Timestamp, all: bool) {
+        if let Some(feed) = self.feeds.get_mut(&node) {
+            *feed = if all { Feed::Current } else { Feed::Behind { delivered } };
+        }
+        if all {
+            self.chased.remove(&node);
+        }
     }
 }
 
@@ -120,6 +143,7 @@ impl ShardLeader {
             let batch = batch.clone();
             async move {
                 let sent = tokio::select! {
+                    biased;
                     sent = self.send(node, batch, patience) => sent,
                     () = self.until_suspect(node) => {
                         Err(ServiceError::Timeout { what: format!("deletes to node {node}, which is silent") })
@@ -186,11 +210,11 @@ impl ShardLeader {
         loop {
             let batch = {
                 let mut state = self.state.lock();
-                let Some(delivered) = state.feeds.delivered(node) else {
+                let Some(after) = state.feeds.next_after(node) else {
                     state.feeds.chased.remove(&node);
                     return;
                 };
-                state.deletes.after(delivered)
+                state.deletes.after(after)
             };
             let through = batch.through;
             let Some(outcome) =
@@ -219,16 +243,35 @@ impl ShardLeader {
         let current = {
             let mut state = self.state.lock();
             let current = state.deletes.after(delivered).deletes.is_empty();
-            if let Some(feed) = state.feeds.feeds.get_mut(&node) {
-                *feed = if current { Feed::Current } else { Feed::Behind { delivered } };
-            }
-            if current {
-                state.feeds.chased.remove(&node);
-            }
+            state.feeds.took(node, delivered, current);
             state.trim_deletes();
             current
         };
         self.changed();
         current
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODE: NodeId = NodeId(7);
+
+    /// It may be back after a long silence, with segments that lack deletes which were put into files meanwhile.
+    #[test]
+    fn a_new_node_has_nothing_for_sure_until_it_says_so() {
+        let mut feeds = Feeds::default();
+        feeds.keep(&[NODE].into(), Timestamp(10));
+        assert!(!feeds.has(NODE, Timestamp(1)));
+        assert_eq!((feeds.take_new(), feeds.take_new()), (vec![NODE], vec![]));
+        assert!(!feeds.has(NODE, Timestamp(1)));
+        assert_eq!((feeds.next_after(NODE), feeds.behind()), (Some(Timestamp(10)), Some(Timestamp(10))));
+        feeds.took(NODE, Timestamp(12), false);
+        assert!(feeds.has(NODE, Timestamp(12)) && !feeds.has(NODE, Timestamp(13)));
+        feeds.took(NODE, Timestamp(20), true);
+        assert!(feeds.has(NODE, Timestamp(30)));
+        feeds.keep(&BTreeSet::new(), Timestamp(20));
+        assert!(!feeds.has(NODE, Timestamp(1)));
     }
 }

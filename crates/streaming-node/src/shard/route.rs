@@ -133,7 +133,7 @@ impl Planner<'_> {
             if segment.shard != self.shard || !segment.is_flushed() || in_view.contains(&segment.id) {
                 continue;
             }
-            self.need(segment.id, &mut needed);
+            self.need(segment.id, &in_view, &mut needed);
             let exists = collection.is_some_and(|record| record.partition_by_id(segment.partition).is_some());
             if exists && !self.served(segment.id, &in_view) {
                 missing.insert(segment.partition);
@@ -171,12 +171,14 @@ impl Planner<'_> {
         })
     }
 
-    /// Adds a segment and what it was merged from.
-    fn need(&self, segment: SegmentId, needed: &mut BTreeSet<SegmentId>) {
-        if needed.insert(segment)
+    /// Adds a segment and what it was merged from, as far as the view does not serve it: what went into a segment
+    /// of the view is served by that.
+    fn need(&self, segment: SegmentId, in_view: &BTreeSet<SegmentId>, needed: &mut BTreeSet<SegmentId>) {
+        if !in_view.contains(&segment)
+            && needed.insert(segment)
             && let Some(record) = self.record(segment)
         {
-            record.sources.iter().for_each(|source| self.need(*source, needed));
+            record.sources.iter().for_each(|source| self.need(*source, in_view, needed));
         }
     }
 }

@@ -108,6 +108,18 @@ fn merged_segments_are_served_by_their_sources_until_the_view_switches() {
 }
 
 #[test]
+fn what_was_merged_twice_is_served_once() {
+    let mut metadata = metadata();
+    segment(&mut metadata, 1, dropped(Some(2)), &[]);
+    segment(&mut metadata, 2, dropped(Some(3)), &[1]);
+    segment(&mut metadata, 3, SegmentState::Flushed, &[2]);
+    view(&mut metadata, &[2]);
+    let route = plan(&metadata, &[(1, true)]);
+    assert!(route.missing.is_empty());
+    assert!(route.superseded.contains(&SegmentId(1)), "the view serves it as part of 2");
+}
+
+#[test]
 fn records_of_old_sources_may_be_gone() {
     let mut metadata = metadata();
     segment(&mut metadata, 4, SegmentState::Flushed, &[3]);
