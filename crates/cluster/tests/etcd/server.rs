@@ -118,9 +118,19 @@ impl Etcd {
         }
     }
 
-    /// Takes all time from it, as an overloaded machine or a cut network does.
+    /// Takes all time from it, as an overloaded machine or a cut network does; returns when the last thread stands.
     pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
+        let process = self.process.lock();
+        let tasks = format!("/proc/{}/task", process.as_ref().unwrap().id());
+        let stands = |task: std::io::Result<std::fs::DirEntry>| {
+            let state = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            // The state follows the name, which is in brackets.
+            state.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('T'))
+        };
+        while !std::fs::read_dir(&tasks).unwrap().all(stands) {
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn thaw(&self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use redkite_balance::{Move, Occasion, Plan, Reason, Share};
 use redkite_catalog::{
-    BalanceRecord, Change, Changes, DrainRecord, LoadRecord, Metadata, MoveRecord, MovedRecord,
+    BalanceRecord, Change, Changes, DrainRecord, Entry, LoadRecord, Metadata, MoveRecord, MovedRecord,
     ReplicasRecord,
 };
 use redkite_runtime::{Backoff, Stopping, blocking};
@@ -118,6 +118,10 @@ impl Due {
         let deadline = Instant::now() + DEBOUNCE;
         while let Ok(more) = timeout_at(deadline, changes.next()).await {
             self.note(shared, more);
+            // However many there are, others get their turn.
+            if Instant::now() >= deadline {
+                return;
+            }
         }
     }
 }
@@ -126,22 +130,9 @@ async fn round(shared: &Arc<Shared>, due: &mut Due) -> Result<(), WriteError> {
     let environment = &shared.environment;
     let nodes = environment.query_nodes();
     tidy(shared, &nodes).await?;
-    let record = environment.view.read(|metadata| metadata.balance().map(|entry| (*entry.record).clone()));
-    let record = record.unwrap_or_default();
-    let usages = shared.usages.borrow().clone();
-    due.plan |= shared.learn_nodes(&nodes, &usages, &record);
-    if std::mem::take(&mut due.everything) {
-        due.collections = environment.view.read(all);
-    }
-    while !due.collections.is_empty() {
-        for _ in 0..AT_ONCE {
-            let Some(collection) = due.collections.pop_first() else { break };
-            due.plan |= shared.learn_collection(collection, &nodes, &usages);
-        }
-        tokio::task::yield_now().await;
-    }
-    if nodes.alive().any(|(node, _)| !usages.contains_key(&node)) {
-        // Soon all of them will have told; what nobody knows of cannot be weighed.
+    let entry = environment.view.read(|metadata| metadata.balance().cloned());
+    let record = entry.as_ref().map(|entry| (*entry.record).clone()).unwrap_or_default();
+    if !learn(shared, due, &nodes, &record).await {
         return Ok(());
     }
     let exhausted = shared.is_exhausted();
@@ -160,7 +151,7 @@ async fn round(shared: &Arc<Shared>, due: &mut Due) -> Result<(), WriteError> {
         due.plan = false;
         let plan = shared.plan(occasion, automatic).await;
         let finished = goes_on && exhausted && plan.moves.is_empty();
-        settle(shared, &nodes, &record, &plan, finished).await?;
+        settle(shared, &nodes, entry.as_ref(), &plan, finished).await?;
         if !plan.moves.is_empty() {
             info!(
                 moves = plan.moves.len(),
@@ -178,17 +169,36 @@ async fn round(shared: &Arc<Shared>, due: &mut Due) -> Result<(), WriteError> {
     Ok(())
 }
 
+/// Tells the planner what has changed; whether it knows enough to plan.
+async fn learn(shared: &Shared, due: &mut Due, nodes: &RoleNodes, record: &BalanceRecord) -> bool {
+    let usages = shared.usages.borrow().clone();
+    due.plan |= shared.learn_nodes(nodes, &usages, record);
+    if std::mem::take(&mut due.everything) {
+        due.collections = shared.environment.view.read(all);
+    }
+    while !due.collections.is_empty() {
+        for _ in 0..AT_ONCE {
+            let Some(collection) = due.collections.pop_first() else { break };
+            due.plan |= shared.learn_collection(collection, nodes, &usages);
+        }
+        tokio::task::yield_now().await;
+    }
+    // Soon all of them will have told what they use; what nobody knows of cannot be weighed.
+    nodes.alive().all(|(node, _)| usages.contains_key(&node))
+}
+
 /// Writes down what must outlive a failover: that nodes are being evened out, and who has had its share once that is
 /// finished.
 async fn settle(
     shared: &Shared,
     nodes: &RoleNodes,
-    record: &BalanceRecord,
+    present: Option<&Entry<BalanceRecord>>,
     plan: &Plan,
     finished: bool,
 ) -> Result<(), WriteError> {
     let evens =
         |one: &Move| matches!(one.reason, Reason::Overloaded | Reason::UnevenMemory | Reason::UnevenHeat);
+    let record = present.map(|entry| (*entry.record).clone()).unwrap_or_default();
     let mut next = record.clone();
     // Who has been emptied gets a share again if it is used again.
     next.settled.retain(|node| nodes.is_open(*node));
@@ -198,14 +208,12 @@ async fn settle(
     } else if plan.moves.iter().any(evens) {
         next.evening = true;
     }
-    if next == *record {
+    if next == record {
         return Ok(());
     }
-    let step = shared.environment.view.read(|metadata| {
-        let mut step = Step::new("balance");
-        step.replace(&BalanceRecord::KEY.to_owned(), metadata.balance(), &next);
-        step
-    });
+    // Whoever suspends or resumes it meanwhile wins.
+    let mut step = Step::new("balance");
+    step.replace(&BalanceRecord::KEY.to_owned(), present, &next);
     shared.environment.commit(step.txn).await.map(drop)
 }
 

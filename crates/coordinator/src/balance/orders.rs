@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redkite_balance::{Bytes, CopyId, DrainRefused, Move, Occasion, Share, Transfer, TransferRefused};
+use redkite_balance::{Bytes, CopyId, DrainRefused, Move, Occasion, Plan, Share, Transfer, TransferRefused};
 use redkite_catalog::{BalanceRecord, CopyKey, DrainRecord, Metadata, load_progress};
+use redkite_runtime::blocking;
 use redkite_service::{
     BalanceAnswer, BalanceCommand, BalanceStatus, Error, NodeStatus, Result, TransferRequest,
 };
@@ -20,14 +21,7 @@ const ATTEMPTS: usize = 32;
 impl Shared {
     pub(crate) async fn carry_out(&self, command: BalanceCommand) -> Result<BalanceAnswer> {
         match command {
-            BalanceCommand::Plan => {
-                let now = self.environment.clock.now();
-                let mut settings = self.settings.borrow().planning.clone();
-                settings.auto_balance = true;
-                let mut planner = self.state.lock().ledger.planner.clone();
-                planner.set_settings(settings);
-                Ok(BalanceAnswer::Plan(planner.plan(Occasion::Demand, now)))
-            }
+            BalanceCommand::Plan => Ok(BalanceAnswer::Plan(self.dry_run().await)),
             BalanceCommand::Status => Ok(BalanceAnswer::Status(Box::new(self.status()))),
             BalanceCommand::History(limit) => {
                 let latest = |metadata: &Metadata| {
@@ -42,6 +36,19 @@ impl Shared {
             BalanceCommand::Undrain(node) => self.undrain(node).await,
             BalanceCommand::Transfer(request) => self.transfer(request).await,
         }
+    }
+
+    /// What would make nodes even now. Not on the threads that drive everything else: it may take seconds.
+    async fn dry_run(&self) -> Plan {
+        let now = self.environment.clock.now();
+        let mut settings = self.settings.borrow().planning.clone();
+        settings.auto_balance = true;
+        let mut planner = self.state.lock().ledger.planner.clone();
+        blocking(move || {
+            planner.set_settings(settings);
+            planner.plan(Occasion::Demand, now)
+        })
+        .await
     }
 
     /// Commits what follows from the records, until nothing has changed meanwhile.
