@@ -232,6 +232,15 @@ fn numbers(value: &Value) -> BTreeSet<i64> {
     value.as_array().into_iter().flatten().filter_map(Value::as_i64).collect()
 }
 
+/// Moves that were given up, other than because their segment was merged meanwhile.
+pub(crate) fn given_up(moved: &[Value]) -> Vec<&Value> {
+    let lost = |one: &&Value| match one["dropped"].as_str() {
+        None => false,
+        Some(why) => why != "the segment is merged, dropped or released",
+    };
+    moved.iter().filter(lost).collect()
+}
+
 /// Bytes of each node.
 pub(crate) fn bytes(held: &Held) -> BTreeMap<i64, u64> {
     held.iter().map(|(node, segments)| (*node, segments.values().sum())).collect()

@@ -72,7 +72,8 @@ async fn many_small_collections_are_spread() {
         let held = scene.held().await?;
         let now = bytes(&held);
         eprintln!("{collections} collections: {now:?}");
-        ensure!(!held[&node].is_empty() && spread_percent(&now) <= 10, "not even: {now:?}");
+        // A segment is an eighth of what each of them should hold.
+        ensure!(!held[&node].is_empty() && spread_percent(&now) <= 20, "not even: {now:?}");
         for at in 0..collections {
             let count = client.count(&format!("small_{at}"), "").await?;
             ensure!(count == 300 + i64::try_from(at * 7 % 5)? * 20, "small_{at}: {count} rows");
