@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use redkite_catalog::{
     CollectionRecord, DEFAULT_DATABASE_ID, DEFAULT_RESOURCE_GROUP, DatabaseRecord, DeletesFile, DeltaFile,
-    DroppedRecord, HeldRecord, HeldSegment, IndexesRecord, LoadRecord, LoadScope, NameRecord, ReplicaRecord,
-    ReplicasRecord, SegmentIndexFile, SegmentRecord, SegmentState, ServingView, ShardCheckpoint, TaskKind,
-    TaskOutcome, TaskResult,
+    DroppedRecord, HeldRecord, HeldSegment, IndexesRecord, LoadRecord, LoadScope, MoveRecord, NameRecord,
+    ReplicaRecord, ReplicasRecord, SegmentIndexFile, SegmentRecord, SegmentState, ServingView,
+    ShardCheckpoint, TaskKind, TaskOutcome, TaskResult, ViewSegment,
 };
 use redkite_runtime::units::Bytes;
 use redkite_types::{NodeId, PartitionId, ReplicaId, SegmentId, ShardId, Timestamp};
@@ -477,6 +477,27 @@ impl World {
         !due.is_empty()
     }
 
+    /// What the balancer does with segments that a replica has on nodes which are not its own: they begin to move.
+    fn move_strays(&mut self) -> bool {
+        let (replicas, metadata) = (self.replicas(), &self.records.metadata);
+        let mut begun = Vec::new();
+        for ((_, id), view) in &metadata.views {
+            let Some(replica) = replicas.replicas.get(id) else { continue };
+            let Some(to) = replica.nodes.first().copied() else { continue };
+            let strays = view.segments.iter().filter(|entry| {
+                self.nodes.query.is_alive(entry.node) && !replica.nodes.contains(&entry.node)
+            });
+            for ViewSegment { segment, node: from, .. } in strays {
+                let key = (COLLECTION, (*id, *segment));
+                let (from, reason) = (*from, "outside_replica".to_owned());
+                let one = MoveRecord { from, to, bytes: 1, reason, begun: Timestamp::ZERO };
+                begun.extend((!metadata.moves.contains_key(&key)).then_some((key, one)));
+            }
+        }
+        begun.iter().for_each(|(key, one)| self.records.put(key, one));
+        !begun.is_empty()
+    }
+
     /// Everybody does what is to be done until nothing is left.
     pub(super) fn come_to_rest(&mut self) {
         // Somebody must be there to do it.
@@ -493,6 +514,7 @@ impl World {
             busy |= self.give_out();
             busy |= self.records.metadata.tasks.len() > self.records.metadata.results.len();
             self.finish(0, false);
+            busy |= self.move_strays();
             for node in [1, 2, 3] {
                 self.converge(NodeId(node), false);
             }
