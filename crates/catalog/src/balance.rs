@@ -108,6 +108,14 @@ impl Metadata {
         self.stays.range(copies(collection))
     }
 
+    /// The node that answers for a replica's copy of a segment, as its view says.
+    #[must_use]
+    pub fn answers_for(&self, (collection, (replica, segment)): &CopyKey) -> Option<NodeId> {
+        let mut views = self.views_of(*collection).filter(|((_, of), _)| of == replica);
+        let entry = views.find_map(|(_, view)| view.segments.iter().find(|entry| entry.segment == *segment));
+        entry.map(|entry| entry.node)
+    }
+
     /// Where balancing stands.
     #[must_use]
     pub fn balance(&self) -> Option<&Entry<BalanceRecord>> {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use super::ledger::Around;
 use super::usage::Usages;
-use super::{Shared, State};
+use super::{Shared, State, key};
 use crate::drive::{all, concerned};
 use crate::environment::Commit;
 use crate::nodes::RoleNodes;
@@ -256,13 +256,12 @@ fn step(metadata: &Metadata, one: &Move, now: Timestamp) -> Option<Step> {
     let load = metadata.loads.get(&collection)?;
     let replicas = metadata.replicas.get(&collection)?;
     let replica = replicas.replicas.get(&one.copy.replica)?;
-    let key = (collection, (one.copy.replica, one.copy.segment));
+    let key = key(one);
     let from = one.from?;
-    let mut views = metadata.views_of(collection).filter(|((_, of), _)| *of == one.copy.replica);
-    let is_there = views.any(|(_, view)| {
-        view.segments.iter().any(|entry| entry.segment == one.copy.segment && entry.node == from)
-    });
-    if !is_there || !replica.nodes.contains(&one.to) || metadata.moves.contains_key(&key) {
+    if metadata.answers_for(&key) != Some(from)
+        || !replica.nodes.contains(&one.to)
+        || metadata.moves.contains_key(&key)
+    {
         return None;
     }
     let record =

@@ -139,8 +139,8 @@ impl Ledger {
     }
 
     /// Everything that is known of copies.
-    pub(crate) fn copies(&self) -> impl Iterator<Item = (CollectionId, &Copy)> {
-        self.collections.iter().flat_map(|(id, known)| known.copies.values().map(|copy| (*id, copy)))
+    pub(crate) fn copies(&self) -> impl Iterator<Item = &Copy> {
+        self.collections.values().flat_map(|known| known.copies.values())
     }
 
     pub(crate) fn copy(&self, collection: CollectionId, copy: CopyId) -> Option<&Copy> {
@@ -189,7 +189,7 @@ fn copies(
             cpu: heat(known, node, segment, usages).unwrap_or(known),
             node,
             moving_to: metadata.moves.get(&key).map(|one| one.to).or(coming),
-            moved_at: stay.map_or(Timestamp(0), |stay| stay.since),
+            moved_at: stay.map_or(Timestamp::ZERO, |stay| stay.since),
             pinned: stay.is_some_and(|stay| stay.pinned),
         });
     };

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use redkite_balance::{BalanceSettings, Move, MoveLimits, Unplaced};
+use redkite_catalog::CopyKey;
 use redkite_runtime::units::Bytes;
 use redkite_types::NodeId;
 use serde::{Deserialize, Serialize};
@@ -91,6 +92,11 @@ struct State {
     changed: Option<Instant>,
     /// Nodes that have refused a segment, and until when they are left alone.
     refused: BTreeMap<NodeId, Instant>,
+}
+
+/// What a move is recorded under.
+fn key(one: &Move) -> CopyKey {
+    (one.collection, (one.copy.replica, one.copy.segment))
 }
 
 impl std::fmt::Debug for Shared {

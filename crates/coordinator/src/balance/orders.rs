@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redkite_balance::{Bytes, CopyId, DrainRefused, Move, Occasion, Plan, Share, Transfer, TransferRefused};
-use redkite_catalog::{BalanceRecord, CopyKey, DrainRecord, Metadata, load_progress};
+use redkite_balance::{Bytes, DrainRefused, Move, Occasion, Plan, Share, Transfer, TransferRefused};
+use redkite_catalog::{BalanceRecord, DrainRecord, Metadata, load_progress};
 use redkite_runtime::blocking;
 use redkite_service::{
     BalanceAnswer, BalanceCommand, BalanceStatus, Error, NodeStatus, Result, TransferRequest,
 };
 use redkite_types::{NodeId, Timestamp};
 
-use super::{Shared, State};
+use super::{Shared, State, key};
+use crate::command::millis;
 use crate::environment::Commit;
 use crate::step::Step;
 
@@ -141,17 +142,17 @@ impl Shared {
         loop {
             let waits = self.state.lock().open.iter().any(|open| moves.contains(open));
             let (goes_on, lost) = self.environment.view.read(|metadata| {
-                let key = |one: &Move| -> CopyKey { (one.collection, (one.copy.replica, one.copy.segment)) };
                 let goes_on = moves.iter().any(|one| metadata.moves.contains_key(&key(one)));
-                let lost = moves.iter().find(|one| !is_on(metadata, one)).map(|one| {
-                    let ended = metadata
-                        .moved
-                        .values()
-                        .rev()
-                        .find(|ended| (ended.collection, (ended.replica, ended.segment)) == key(one));
-                    let why = ended.and_then(|ended| ended.dropped.clone()).unwrap_or_default();
-                    format!("segment {} not moved to node {}: {why}", one.copy.segment, one.to)
-                });
+                let lost =
+                    moves.iter().find(|one| metadata.answers_for(&key(one)) != Some(one.to)).map(|one| {
+                        let ended = metadata
+                            .moved
+                            .values()
+                            .rev()
+                            .find(|ended| (ended.collection, (ended.replica, ended.segment)) == key(one));
+                        let why = ended.and_then(|ended| ended.dropped.clone()).unwrap_or_default();
+                        format!("segment {} not moved to node {}: {why}", one.copy.segment, one.to)
+                    });
                 (goes_on, lost)
             });
             if !waits && !goes_on {
@@ -178,7 +179,7 @@ impl Shared {
         let State { ledger, open, unplaced, .. } = &mut *guard;
         let imbalance = ledger.planner.imbalance();
         let mut held: BTreeMap<NodeId, (usize, Bytes)> = BTreeMap::new();
-        for (_, copy) in ledger.copies() {
+        for copy in ledger.copies() {
             if let Some(node) = copy.node {
                 let (segments, bytes) = held.entry(node).or_default();
                 *segments += 1;
@@ -219,16 +220,6 @@ impl Shared {
 
 fn nothing() -> BalanceAnswer {
     BalanceAnswer::Done { segments: 0, bytes: Bytes(0), milliseconds: 0 }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn is_on(metadata: &Metadata, one: &Move) -> bool {
-    let CopyId { replica, segment } = one.copy;
-    let mut views = metadata.views_of(one.collection).filter(|((_, of), _)| *of == replica);
-    views.any(|(_, view)| view.segments.iter().any(|entry| entry.segment == segment && entry.node == one.to))
 }
 
 /// Milvus's conditions.

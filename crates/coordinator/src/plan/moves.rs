@@ -108,7 +108,7 @@ enum State {
 
 fn state(
     metadata: &Metadata,
-    (collection, (replica, segment)): &CopyKey,
+    key @ (collection, (replica, segment)): &CopyKey,
     one: &MoveRecord,
     loaded: Option<(&Entry<ReplicasRecord>, &BTreeSet<SegmentId>)>,
     fleet: &Fleet,
@@ -124,9 +124,7 @@ fn state(
     if !segments.contains(segment) {
         return lost("the segment is merged, dropped or released");
     }
-    let mut views = metadata.views_of(*collection).filter(|((_, of), _)| of == replica);
-    let node = views.find_map(|(_, view)| view.segments.iter().find(|entry| entry.segment == *segment));
-    match node.map(|entry| entry.node) {
+    match metadata.answers_for(key) {
         Some(node) if node == to => State::Done,
         _ if !fleet.alive.contains(&to) => State::Lost(format!("node {to} is gone")),
         _ if !replica_record.nodes.contains(&to) => State::Lost(format!("node {to} takes no more")),
