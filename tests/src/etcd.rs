@@ -3,9 +3,10 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use redkite_proto::etcd::StatusRequest;
 use redkite_proto::etcd::maintenance_client::MaintenanceClient;
 use rustix::process::{Pid, Signal, kill_process};
@@ -235,10 +236,22 @@ impl Place {
     }
 }
 
-/// A port that nobody uses now.
+/// A port that nobody uses now, that the system gives to no connection meanwhile, and never the same twice.
 ///
 /// # Errors
-/// If the system has none.
+/// If there is none.
 pub fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+    /// Below those that Linux chooses from.
+    const PORTS: std::ops::Range<u16> = 20_000..32_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Tests beside this one are processes of their own, and begin elsewhere.
+    let begin = std::process::id().wrapping_mul(16);
+    for _ in PORTS {
+        let given = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(given % u32::from(PORTS.end - PORTS.start))?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port of {PORTS:?} is free")
 }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -32,9 +33,14 @@ pub(crate) struct Etcd {
     _directory: Arc<TempDir>,
 }
 
+/// A port that nobody uses now, that the system gives to no connection meanwhile, and never the same twice.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Below those that Linux chooses from; tests beside this one are processes of their own, and begin elsewhere.
+    let begin = std::process::id().wrapping_mul(16);
+    let next = || 20_000 + begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 12_000;
+    let mut ports = std::iter::repeat_with(|| u16::try_from(next()).unwrap());
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 impl Etcd {
