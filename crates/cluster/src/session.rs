@@ -356,6 +356,7 @@ impl Shared {
     /// Waits until the key is free, keeping the new lease alive meanwhile.
     async fn wait_for_deletion(&self, registered: Held, seen: Revision) -> Result<Held, KvError> {
         tokio::select! {
+            biased;
             freed = deleted(&*self.kv, &self.key, seen) => freed?,
             error = self.keep_alive(registered) => return Err(error),
         }

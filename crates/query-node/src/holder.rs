@@ -117,7 +117,7 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 struct State {
     stays: u64,
-    slots: HashMap<SegmentId, (Place, Slot)>,
+    slots: BTreeMap<SegmentId, (Place, Slot)>,
     /// Open segments that take pushed deletes: the ready ones and those still catching up.
     fed: HashMap<ShardId, BTreeMap<SegmentId, Arc<Held>>>,
 }

@@ -50,11 +50,13 @@ impl Reconciler {
                 }
             };
             tokio::select! {
+                biased;
                 () = stopping.wait() => return,
+                // Before the others: they are ready more often.
+                () = changed(lease.as_mut()) => self.reported.clear(),
                 () = records.any() => {}
                 // Never an error: the holder outlives its reconciler.
                 _ = slots.changed() => {}
-                () = changed(lease.as_mut()) => self.reported.clear(),
                 () = retry => {}
             }
             match reported {

@@ -92,6 +92,29 @@ macro_rules! service {
             )*
         }
 
+        impl Offer<dyn $trait> {
+            /// Carries out a call; `None` if it is of another service.
+            pub(crate) fn dispatch(
+                &self,
+                path: &str,
+                meant: Option<NodeId>,
+                request: &[u8],
+            ) -> Option<BoxFuture<'static, Bytes>> {
+                match path {
+                    $(
+                        concat!("/", $name, "/", stringify!($method)) => Some(self.reply(
+                            meant,
+                            request,
+                            |service, $module::$method { $($argument),* }| async move {
+                                service.$function($($argument),*).await
+                            },
+                        )),
+                    )*
+                    _ => None,
+                }
+            }
+        }
+
         impl NamedService for Offer<dyn $trait> {
             const NAME: &'static str = $name;
         }

@@ -33,6 +33,10 @@ impl<T: Serialize> Measured<T> {
         let _ = write(&message, &mut count);
         Self { message, bytes: count.0 }
     }
+
+    pub(crate) fn message(&self) -> &T {
+        &self.message
+    }
 }
 
 struct Count(usize);
@@ -50,6 +54,18 @@ impl io::Write for Count {
 
 fn write(message: &impl Serialize, to: impl io::Write) -> Result<(), rmp_serde::encode::Error> {
     message.serialize(&mut rmp_serde::Serializer::new(to).with_struct_map())
+}
+
+/// The bytes of a message.
+pub(crate) fn encode(message: &impl Serialize) -> Result<Vec<u8>, rmp_serde::encode::Error> {
+    let mut bytes = Vec::new();
+    write(message, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The message in these bytes.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, rmp_serde::decode::Error> {
+    rmp_serde::from_slice(bytes)
 }
 
 impl<Out, In> Default for MessagePack<Out, In> {

@@ -1,4 +1,4 @@
-//! One HTTP/2 connection to a process.
+//! One connection to a process: HTTP/2, or a road of a simulation.
 //!
 //! It is made before anything is sent, and never makes itself again: so it is known of every failed
 //! call whether it may have reached the callee.
@@ -23,10 +23,11 @@ use tonic::body::Body;
 use tonic::client::Grpc;
 use tracing::debug;
 
-use crate::RpcSettings;
 use crate::call::{Method, Reply, Request};
-use crate::codec::{Calling, Measured};
+use crate::codec::{self, Calling, Measured};
 use crate::failure::Failure;
+use crate::network::Road;
+use crate::{Network, RpcSettings};
 
 /// HTTP/2 window of one call: writes and results are megabytes, and a window a round trip is slow.
 pub(crate) const STREAM_WINDOW: u32 = 8 << 20;
@@ -41,7 +42,14 @@ const SEND_BUFFER: usize = 1 << 20;
 
 /// A connection that was made; perhaps lost since. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection(SendRequest<Body>);
+pub(crate) enum Connection {
+    Http2(Http2),
+    Road(Arc<dyn Road>),
+}
+
+/// A connection over TCP.
+#[derive(Clone, Debug)]
+pub(crate) struct Http2(SendRequest<Body>);
 
 /// The request was certainly not sent.
 #[derive(Debug, thiserror::Error)]
@@ -50,31 +58,17 @@ pub(crate) struct Unsent(#[source] hyper::Error);
 
 impl Connection {
     /// Connects to `host:port`. The connection ends with `tasks`, or when nobody has it any more.
-    pub(crate) async fn make(address: &str, settings: &RpcSettings, tasks: &Tasks) -> io::Result<Self> {
+    pub(crate) async fn make(
+        address: &str,
+        settings: &RpcSettings,
+        network: &Network,
+        tasks: &Tasks,
+    ) -> io::Result<Self> {
         let making = async {
-            let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            let (sender, connection) = Builder::new(TokioExecutor::new())
-                .timer(TokioTimer::new())
-                .initial_stream_window_size(STREAM_WINDOW)
-                .initial_connection_window_size(CONNECTION_WINDOW)
-                .max_frame_size(FRAME)
-                .max_send_buf_size(SEND_BUFFER)
-                .keep_alive_interval(settings.ping_interval)
-                .keep_alive_timeout(settings.ping_timeout)
-                .keep_alive_while_idle(true)
-                .handshake(TokioIo::new(stream))
-                .await
-                .map_err(io::Error::other)?;
-            tasks.spawn("rpc-connection", {
-                let address = address.to_owned();
-                move |stopping| async move {
-                    if let Some(Err(error)) = stopping.race(connection).await {
-                        debug!(address, %error, "connection lost");
-                    }
-                }
-            });
-            Ok(Self(sender))
+            match network.roads() {
+                Some(roads) => roads.connect(address).await.map(Self::Road),
+                None => Http2::make(address, settings, tasks).await.map(Self::Http2),
+            }
         };
         match tokio::time::timeout(settings.connect_timeout, making).await {
             Ok(made) => made,
@@ -95,8 +89,63 @@ impl Connection {
         if request.bytes > limit {
             return Err(Failure::too_large(method, request.bytes, limit));
         }
+        match self {
+            Self::Http2(connection) => connection.call(method, request, node, settings).await,
+            Self::Road(road) => {
+                let message =
+                    codec::encode(request.message()).map_err(|error| Failure::unreadable(method, error))?;
+                let answer = road.call(method.path, node, message.into()).await;
+                let answer = answer.map_err(|broken| Failure::on_the_road(method, &broken))?;
+                codec::decode(&answer).map_err(|error| Failure::unreadable(method, error))
+            }
+        }
+    }
+
+    /// Whether it is known to be lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Self::Http2(connection) => connection.0.is_closed(),
+            Self::Road(road) => road.is_lost(),
+        }
+    }
+}
+
+impl Http2 {
+    async fn make(address: &str, settings: &RpcSettings, tasks: &Tasks) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
+            .max_send_buf_size(SEND_BUFFER)
+            .keep_alive_interval(settings.ping_interval)
+            .keep_alive_timeout(settings.ping_timeout)
+            .keep_alive_while_idle(true)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        tasks.spawn("rpc-connection", {
+            let address = address.to_owned();
+            move |stopping| async move {
+                if let Some(Err(error)) = stopping.race(connection).await {
+                    debug!(address, %error, "connection lost");
+                }
+            }
+        });
+        Ok(Self(sender))
+    }
+
+    async fn call<Q: Request, A: Reply>(
+        &self,
+        method: &Method,
+        request: Measured<Arc<Q>>,
+        node: Option<NodeId>,
+        settings: &RpcSettings,
+    ) -> Result<Answer<A>, Failure> {
         let mut grpc = Grpc::with_origin(self.clone(), Uri::from_static("http://redkite"))
-            .max_decoding_message_size(limit);
+            .max_decoding_message_size(settings.max_message_bytes());
         let mut request = tonic::Request::new(request);
         if let Some(timeout) = method.timeout(settings) {
             request.set_timeout(timeout);
@@ -114,14 +163,9 @@ impl Connection {
             Err(status) => Err(Failure::of(method, &status)),
         }
     }
-
-    /// Whether it is known to be lost.
-    pub(crate) fn is_lost(&self) -> bool {
-        self.0.is_closed()
-    }
 }
 
-impl tower::Service<http::Request<Body>> for Connection {
+impl tower::Service<http::Request<Body>> for Http2 {
     type Response = http::Response<Incoming>;
     type Error = Box<dyn std::error::Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;

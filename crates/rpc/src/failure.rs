@@ -5,6 +5,7 @@ use tonic::{Code, Status};
 
 use crate::call::{Effect, Method};
 use crate::connection::Unsent;
+use crate::network::Broken;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -48,6 +49,21 @@ impl Failure {
     pub(crate) fn too_large(method: &Method, bytes: usize, limit: usize) -> Self {
         let reason = format!("{}: request of {bytes} bytes, the limit is {limit}", method.path);
         Self::Refused(Error::ParameterTooLarge { reason })
+    }
+
+    /// What a road says.
+    pub(crate) fn on_the_road(method: &Method, broken: &Broken) -> Self {
+        let told = format!("{}: {broken}", method.path);
+        match broken {
+            Broken::Unsent => Self::Unsent(told),
+            Broken::Lost => Self::Lost(told),
+            Broken::Unknown => Self::Refused(Error::Unimplemented { what: told }),
+        }
+    }
+
+    /// A message that cannot be written or read.
+    pub(crate) fn unreadable(method: &Method, error: impl std::fmt::Display) -> Self {
+        Self::Refused(Error::Internal { reason: format!("{}: {error}", method.path) })
     }
 
     /// As the caller of a method is told.

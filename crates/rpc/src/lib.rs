@@ -4,7 +4,7 @@
 //! so that nodes of neighbouring versions understand each other. [`serve()`] offers a process's own
 //! services; [`Peers`] finds those of others, by their sessions and what the metastore assigns to
 //! them; [`Watchdog`] notices that one of them has died; [`seats_at`] asks one process about its
-//! coordinators. `methods` lists the calls that exist.
+//! coordinators. `methods` lists the calls that exist, [`network`] is what simulations replace.
 
 mod call;
 mod codec;
@@ -12,15 +12,17 @@ mod connection;
 mod failure;
 mod link;
 mod methods;
+pub mod network;
 mod peers;
 mod seats;
 mod serve;
 mod settings;
 mod watchdog;
 
+pub use network::Network;
 pub use peers::{Peers, PeersParts};
 pub use seats::{Balancing, balancing_at, seats_at};
-pub use serve::{Services, serve};
+pub use serve::{Desk, Services, serve};
 pub use settings::RpcSettings;
 pub use watchdog::{Onlooker, Watchdog};
 

@@ -14,10 +14,10 @@ use redkite_types::NodeId;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::RpcSettings;
 use crate::call::{Effect, Method, Reply, Request};
 use crate::connection::Connection;
 use crate::failure::Failure;
+use crate::{Network, RpcSettings};
 
 type Making = Shared<BoxFuture<'static, Result<Connection, Arc<std::io::Error>>>>;
 
@@ -27,6 +27,7 @@ pub(crate) struct Link {
     node: NodeId,
     address: Arc<str>,
     settings: Arc<RpcSettings>,
+    network: Network,
     tasks: Tasks,
     connections: Box<[Mutex<Option<Making>>]>,
     turn: AtomicUsize,
@@ -35,10 +36,16 @@ pub(crate) struct Link {
 
 impl Link {
     /// Not connected yet.
-    pub(crate) fn new(node: NodeId, address: &str, settings: Arc<RpcSettings>, tasks: Tasks) -> Self {
+    pub(crate) fn new(
+        node: NodeId,
+        address: &str,
+        settings: Arc<RpcSettings>,
+        network: Network,
+        tasks: Tasks,
+    ) -> Self {
         let connections = (0..settings.connections.max(1)).map(|_| Mutex::default()).collect();
         let (turn, gone) = (AtomicUsize::new(0), CancellationToken::new());
-        Self { node, address: address.into(), settings, tasks, connections, turn, gone }
+        Self { node, address: address.into(), settings, network, tasks, connections, turn, gone }
     }
 
     /// Where it leads.
@@ -129,8 +136,10 @@ impl Link {
                 Some(_) => {}
             }
         }
-        let (address, settings, tasks) = (self.address.clone(), self.settings.clone(), self.tasks.clone());
-        let making = async move { Connection::make(&address, &settings, &tasks).await.map_err(Arc::new) };
+        let (address, settings) = (self.address.clone(), self.settings.clone());
+        let (network, tasks) = (self.network.clone(), self.tasks.clone());
+        let making =
+            async move { Connection::make(&address, &settings, &network, &tasks).await.map_err(Arc::new) };
         let making = making.boxed().shared();
         *slot = Some(making.clone());
         (making, true)

@@ -7,21 +7,35 @@ use redkite_runtime::Tasks;
 use redkite_service::{BalanceAnswer, BalanceCommand, QueryCoord, Result, SeatStatus, Seats};
 use redkite_types::NodeId;
 
-use crate::RpcSettings;
 use crate::call::{Caller, Client, Method, Reply, Request};
 use crate::link::Link;
+use crate::{Network, RpcSettings};
 
 /// The seats of the process `node`, which listens at `address`. Connects when first used; the connections
 /// end with `tasks`. Another process at the address answers `NodeNotMatch`.
 #[must_use]
-pub fn seats_at(node: NodeId, address: &str, settings: &RpcSettings, tasks: &Tasks) -> impl Seats + use<> {
-    Remote(Client(Direct(Link::new(node, address, Arc::new(settings.clone()), tasks.clone()))))
+pub fn seats_at(
+    node: NodeId,
+    address: &str,
+    settings: &RpcSettings,
+    network: &Network,
+    tasks: &Tasks,
+) -> impl Seats + use<> {
+    let settings = Arc::new(settings.clone());
+    Remote(Client(Direct(Link::new(node, address, settings, network.clone(), tasks.clone()))))
 }
 
 /// Balancing as the query coordinator in the process `node` does it; otherwise as [`seats_at`].
 #[must_use]
-pub fn balancing_at(node: NodeId, address: &str, settings: &RpcSettings, tasks: &Tasks) -> Balancing {
-    Balancing(Client(Direct(Link::new(node, address, Arc::new(settings.clone()), tasks.clone()))))
+pub fn balancing_at(
+    node: NodeId,
+    address: &str,
+    settings: &RpcSettings,
+    network: &Network,
+    tasks: &Tasks,
+) -> Balancing {
+    let settings = Arc::new(settings.clone());
+    Balancing(Client(Direct(Link::new(node, address, settings, network.clone(), tasks.clone()))))
 }
 
 /// Who balances query nodes.

@@ -2,11 +2,14 @@
 //!
 //! On a fixed pool of threads, one a core, apart from the threads that drive I/O: a long scan never
 //! delays a heartbeat. Callers await the result; dropping the future does not stop work that has begun.
+//! In a simulation there is one thread for everything.
 
 use std::fmt;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
+
+use crate::simulation;
 
 /// Enough for searches to win a contended core, not so much that builds starve.
 const BACKGROUND_NICENESS: i32 = 10;
@@ -34,6 +37,9 @@ impl CpuPool {
     /// # Errors
     /// If the system refuses a thread.
     pub fn new(name: &str, threads: usize) -> Result<Self, BuildError> {
+        if let Some(pool) = simulation::pool() {
+            return Ok(Self(pool));
+        }
         let prefix = name.to_owned();
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
@@ -48,6 +54,9 @@ impl CpuPool {
     /// # Errors
     /// If the system refuses a thread.
     pub fn background(name: &str, threads: usize) -> Result<Self, BuildError> {
+        if let Some(pool) = simulation::pool() {
+            return Ok(Self(pool));
+        }
         let prefix = name.to_owned();
         rayon::ThreadPoolBuilder::new()
             .num_threads(threads.max(1))
@@ -69,6 +78,9 @@ impl CpuPool {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Panicked> {
+        if simulation::is_running() {
+            return std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).map_err(|_| Panicked);
+        }
         let (sender, receiver) = oneshot::channel();
         self.0.spawn(move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));

@@ -4,10 +4,12 @@
 //! clock, spawn a task or start a thread by itself.
 
 pub mod backoff;
+pub mod chance;
 pub mod clock;
 pub mod cpu;
 pub mod failpoint;
 pub mod machine;
+pub mod simulation;
 pub mod tasks;
 pub mod units;
 

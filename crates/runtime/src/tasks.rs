@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, error, info_span, warn};
 
+use crate::simulation;
+
 /// The signal that a component is stopping. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Stopping(CancellationToken);
@@ -81,8 +83,14 @@ impl Tasks {
                 error!(component = &*component, task = name, "background task panicked");
             }
         };
-        #[expect(clippy::disallowed_methods, reason = "this is the one door")]
-        tokio::spawn(self.tracker.track_future(supervised.instrument(info_span!("task", name))));
+        let tracked = self.tracker.track_future(supervised.instrument(info_span!("task", name)));
+        match simulation::is_running() {
+            true => simulation::spawn(tracked),
+            false => {
+                #[expect(clippy::disallowed_methods, reason = "this is the one door")]
+                tokio::spawn(tracked);
+            }
+        }
     }
 
     /// Asks every task to end, and does not wait.
@@ -105,6 +113,9 @@ impl Tasks {
 /// # Panics
 /// If the work itself panics, or the runtime is shutting down.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    if simulation::is_running() {
+        return work();
+    }
     #[expect(clippy::disallowed_methods, reason = "this is the one door")]
     let handle = tokio::task::spawn_blocking(work);
     match handle.await {

@@ -190,6 +190,7 @@ impl StreamingNode {
                 return;
             }
             tokio::select! {
+                biased;
                 () = changes.any() => {}
                 // The sender lives in `self`.
                 _ = busy.changed() => {}
@@ -480,9 +481,10 @@ impl StreamingNode {
         loop {
             let mut stages = post.stage.subscribe();
             let failure = tokio::select! {
-                failure = leader.failed() => failure,
+                biased;
                 // The sender is here.
                 _ = stages.wait_for(|stage| !stage.is_served_by(&leader)) => return,
+                failure = leader.failed() => failure,
             };
             if matches!(failure, ServiceError::Fenced { .. }) {
                 return self.give_up(&leader, post, failure).await;

@@ -98,6 +98,7 @@ impl Reports {
                     (Err(_), _) => backoff.wait().await,
                     (Ok(()), None) => self.changed.notified().await,
                     (Ok(()), Some(lease)) => tokio::select! {
+                        biased;
                         () = self.changed.notified() => {}
                         Ok(()) = lease.changed() => {}
                     },

@@ -230,6 +230,7 @@ impl Leadership {
     /// Notices the end, so that it is known without a write.
     pub(super) async fn guard(self, stopping: Stopping) {
         let why = tokio::select! {
+            biased;
             () = stopping.wait() => return,
             () = self.lost() => return,
             () = self.expired() => "not renewed in time",
@@ -248,6 +249,7 @@ impl Leadership {
                 return;
             }
             tokio::select! {
+                biased;
                 () = sleep_until(Instant::now() + left) => {}
                 changed = held.changed() => if changed.is_err() {
                     // The session was dropped: nobody renews the lease, but it lives for a while.

@@ -149,9 +149,11 @@ async fn wait(
         return glance(changes, nodes, pace, environment, dirty).await;
     }
     tokio::select! {
-        some = changes.next() => dirty.note(environment, some),
+        // Records change all the time: what is rare comes first.
+        biased;
         Ok(()) = nodes.changed() => dirty.everything = true,
         () = pace.nudge.notified() => dirty.everything = true,
+        some = changes.next() => dirty.note(environment, some),
         () = tokio::time::sleep(pace.review) => dirty.everything = true,
     }
     let deadline = Instant::now() + pace.debounce;

@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
+use rand::RngCore;
+use redkite_runtime::chance;
 use redkite_service::{MAX_UNSETTLED_WRITES, WriteId};
 use redkite_types::{ProxyRun, ShardId};
 use tokio::sync::Notify;
@@ -61,7 +61,7 @@ pub(crate) struct Numbered {
 impl Numbers {
     /// For a proxy that starts.
     pub(crate) fn new() -> Self {
-        let run = ProxyRun(StdRng::from_os_rng().next_u64());
+        let run = ProxyRun(chance::generator().next_u64());
         let shards = Shards { numbers: HashMap::new(), many: MANY };
         Self { run, shards: Mutex::new(shards) }
     }

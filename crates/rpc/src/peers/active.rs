@@ -40,6 +40,7 @@ impl Caller for Active {
             let error = match self.shared.link(|sessions| sessions.active(self.role)) {
                 None => self.nobody(),
                 Some(link) => tokio::select! {
+                    biased;
                     answer = ask(&link, method, &request) => match answer {
                         Err(error) if may_pass(&error) => error,
                         answer => return answer,
@@ -52,6 +53,7 @@ impl Caller for Active {
             }
             debug!(method = method.path, %error, "command is sent again");
             tokio::select! {
+                biased;
                 () = self.other(&mut sessions, reign) => backoff.reset(),
                 () = backoff.wait(), if reign.is_some() => {}
                 () = sleep_until(deadline) => return Err(error),

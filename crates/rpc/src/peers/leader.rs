@@ -34,11 +34,12 @@ impl Shared {
                 return Err(Error::ShardNotAvailable { shard: shard.to_string() });
             }
             tokio::select! {
-                () = changes.any() => {}
-                Ok(()) = sessions.changed() => {}
+                biased;
                 () = sleep_until(deadline) => {
                     return Err(Error::ShardNotAvailable { shard: shard.to_string() });
                 }
+                () = changes.any() => {}
+                Ok(()) = sessions.changed() => {}
             }
         }
     }

@@ -7,7 +7,7 @@ mod active;
 mod leader;
 mod node;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ use tracing::info;
 use self::active::Active;
 use crate::call::Client;
 use crate::link::Link;
-use crate::{RpcSettings, role};
+use crate::{Network, RpcSettings, role};
 
 /// What [`Peers`] are made of.
 pub struct PeersParts {
@@ -39,6 +39,8 @@ pub struct PeersParts {
     pub tasks: Tasks,
     /// Deadlines and limits.
     pub settings: RpcSettings,
+    /// What lies between processes.
+    pub network: Network,
     /// Whether to connect to coordinators ahead of calls, also to those that stand by: who calls them
     /// then finds the next active one connected.
     pub ahead: bool,
@@ -64,7 +66,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Links {
     /// By process: a new one may listen where an earlier one did.
-    open: HashMap<(NodeId, String), Arc<Link>>,
+    open: BTreeMap<(NodeId, String), Arc<Link>>,
     /// Processes that were seen and are gone; their ids are never used again.
     gone: HashSet<NodeId>,
 }
@@ -136,10 +138,14 @@ impl Shared {
         if let Some(link) = links.open.get(&process) {
             return Some(link.clone());
         }
-        let link =
-            Arc::new(Link::new(process.0, &process.1, self.settings.clone(), self.parts.tasks.clone()));
+        let link = Arc::new(self.way_to(&process));
         links.open.insert(process, link.clone());
         Some(link)
+    }
+
+    fn way_to(&self, (node, address): &(NodeId, String)) -> Link {
+        let (network, tasks) = (self.parts.network.clone(), self.parts.tasks.clone());
+        Link::new(*node, address, self.settings.clone(), network, tasks)
     }
 
     async fn follow(&self, stopping: &Stopping) {

@@ -70,6 +70,7 @@ impl Guard {
     /// Watches until the registration is gone.
     pub(super) async fn stand(self, mut sessions: watch::Receiver<Arc<Sessions>>, stopping: Stopping) {
         tokio::select! {
+            biased;
             () = stopping.wait() => {}
             () = self.gone(&mut sessions) => {}
             () = self.watch() => {}
@@ -100,14 +101,14 @@ impl Guard {
 
     /// Stays connected until the node leaves or dies.
     async fn look_after(&self) -> Seen {
-        let settings = &self.kennel.settings;
+        let Kennel { settings, network, tasks, .. } = &*self.kennel;
         let mut connected_before = false;
         let mut refused_since: Option<Instant> = None;
         let mut since = Instant::now();
         let mut backoff = Backoff::new(self.pause(), LONGEST_PAUSE);
         let mut out_of_reach = None;
         loop {
-            match Connection::make(&self.address, settings, &self.kennel.tasks).await {
+            match Connection::make(&self.address, settings, network, tasks).await {
                 Ok(connection) => {
                     out_of_reach = None;
                     let began = Instant::now();

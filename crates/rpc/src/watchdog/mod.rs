@@ -18,7 +18,7 @@ use redkite_runtime::{Stopping, Tasks};
 use redkite_types::{NodeId, Revision};
 
 use self::guard::Guard;
-use crate::RpcSettings;
+use crate::{Network, RpcSettings};
 
 /// Who looks, for the record.
 #[derive(Clone, Debug)]
@@ -40,12 +40,14 @@ impl Watchdog {
         roles: &'static [&'static str],
         kv: Arc<dyn Kv>,
         settings: RpcSettings,
+        network: Network,
         onlooker: Onlooker,
         tasks: &Tasks,
     ) {
         let kennel = Kennel {
             kv,
             settings,
+            network,
             onlooker,
             sessions: sessions.clone(),
             tasks: tasks.clone(),
@@ -62,6 +64,7 @@ impl Watchdog {
 struct Kennel {
     kv: Arc<dyn Kv>,
     settings: RpcSettings,
+    network: Network,
     onlooker: Onlooker,
     sessions: SessionsView,
     tasks: Tasks,

@@ -19,6 +19,7 @@ fn watch(world: &World) {
         &[role::DATA_NODE, ROLE],
         world.kv.clone(),
         settings,
+        redkite_rpc::Network::tcp(),
         Onlooker { node: NodeId(9), host: "here".to_owned() },
         &world.tasks,
     );

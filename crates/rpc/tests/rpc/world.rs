@@ -45,6 +45,7 @@ impl World {
             sessions: sessions.clone(),
             metadata,
             kv: kv.clone(),
+            network: redkite_rpc::Network::tcp(),
             tasks: tasks.clone(),
             settings,
             ahead: true,

@@ -10,7 +10,7 @@ use redkite_cluster::IdAllocator;
 use redkite_cluster::kv::etcd::EtcdKv;
 use redkite_cluster::kv::{Compare, Kv, KvError, Txn};
 use redkite_cluster::sessions::SessionsView;
-use redkite_rpc::{Onlooker, RpcSettings, Watchdog};
+use redkite_rpc::{Network, Onlooker, RpcSettings, Watchdog};
 use redkite_runtime::{Backoff, Clock, HybridClock, SystemClock, Tasks};
 use redkite_storage::{BucketStore, CacheSettings, ObjectStore};
 use redkite_types::NodeId;
@@ -37,16 +37,23 @@ pub(super) struct Ground {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) hybrid: Arc<HybridClock>,
     /// The bucket, for roles that need it.
-    pub(super) store: Option<Bucket>,
+    store: Option<Arc<dyn ObjectStore>>,
+    _directory: Option<DataDirectory>,
     pub(super) tasks: Tasks,
     /// How the processes call each other.
     pub(super) rpc: RpcSettings,
+    pub(super) network: Network,
 }
 
-/// The bucket and the directory of its copies.
-pub(super) struct Bucket {
-    pub(super) store: Arc<dyn ObjectStore>,
-    _directory: DataDirectory,
+/// What is there before a process is.
+pub(super) struct Bedrock {
+    pub(super) kv: Arc<dyn Kv>,
+    /// The bucket, for roles that need it.
+    pub(super) store: Option<Arc<dyn ObjectStore>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) network: Network,
+    /// Of the copies of objects.
+    pub(super) directory: Option<DataDirectory>,
 }
 
 impl Ground {
@@ -57,40 +64,68 @@ impl Ground {
         status: &Status,
         tasks: &Tasks,
     ) -> anyhow::Result<Self> {
-        let store = match job.roles.iter().any(|role| role.needs_bucket()) {
-            true => Some(open_bucket(settings, status).await?),
-            false => None,
+        let (store, directory) = match job.roles.iter().any(|role| role.needs_bucket()) {
+            true => {
+                let (store, directory) = open_bucket(settings, status).await?;
+                (Some(store), Some(directory))
+            }
+            false => (None, None),
         };
         let kv: Arc<dyn Kv> = EtcdKv::new(&settings.etcd.connection, &settings.etcd.prefix())?;
         let what = format!("etcd at {}", settings.etcd.connection.endpoints.join(","));
+        let bedrock = Bedrock { kv, store, clock: Arc::new(SystemClock), network: Network::tcp(), directory };
+        Self::on(bedrock, &what, settings, job, status, tasks).await
+    }
+
+    /// Waits for the metastore, which is called `what`.
+    pub(super) async fn on(
+        bedrock: Bedrock,
+        what: &str,
+        settings: &Settings,
+        job: Job,
+        status: &Status,
+        tasks: &Tasks,
+    ) -> anyhow::Result<Self> {
+        let Bedrock { kv, store, clock, network, directory } = bedrock;
         let view =
-            wait_for(&what, status, KvError::retryable, || MetadataView::start(kv.clone(), tasks)).await?;
+            wait_for(what, status, KvError::retryable, || MetadataView::start(kv.clone(), tasks)).await?;
         let sessions =
-            wait_for(&what, status, KvError::retryable, || SessionsView::start(kv.clone(), tasks)).await?;
-        let node = wait_for(&what, status, KvError::retryable, || next_node(&*kv)).await?;
+            wait_for(what, status, KvError::retryable, || SessionsView::start(kv.clone(), tasks)).await?;
+        let node = wait_for(what, status, KvError::retryable, || next_node(&*kv)).await?;
         if job.roles.contains(&Role::Proxy) {
             begun(&view, status).await;
         }
         info!(node = node.0, "joined the cluster");
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let hybrid = Arc::new(HybridClock::new(clock.clone()));
         let ids = Arc::new(IdAllocator::new(kv.clone(), "global", clock.clone()));
         let (tasks, rpc) = (tasks.clone(), settings.common.rpc.clone());
-        Ok(Self { node, kv, view, sessions, ids, clock, hybrid, store, tasks, rpc })
+        Ok(Self {
+            node,
+            kv,
+            view,
+            sessions,
+            ids,
+            clock,
+            hybrid,
+            store,
+            _directory: directory,
+            tasks,
+            rpc,
+            network,
+        })
     }
 
     /// Looks whether the processes of some roles live, and ends the leases of dead ones.
     pub(super) fn watch_over(&self, roles: &'static [&'static str], tasks: &Tasks) {
         let onlooker = Onlooker { node: self.node, host: host_name() };
-        let settings = self.rpc.clone();
-        Watchdog::start(self.sessions.clone(), roles, self.kv.clone(), settings, onlooker, tasks);
+        let (settings, network) = (self.rpc.clone(), self.network.clone());
+        Watchdog::start(self.sessions.clone(), roles, self.kv.clone(), settings, network, onlooker, tasks);
     }
 
     /// The bucket.
     pub(super) fn store(&self, role: Role) -> Arc<dyn ObjectStore> {
         debug_assert!(role.needs_bucket(), "{role:?} has no bucket");
-        let bucket = self.store.as_ref().expect("opened for every role that needs it");
-        bucket.store.clone()
+        self.store.clone().expect("opened for every role that needs it")
     }
 }
 
@@ -99,7 +134,10 @@ pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-async fn open_bucket(settings: &Settings, status: &Status) -> anyhow::Result<Bucket> {
+async fn open_bucket(
+    settings: &Settings,
+    status: &Status,
+) -> anyhow::Result<(Arc<dyn ObjectStore>, DataDirectory)> {
     let path: &Path = &settings.local_storage.path;
     let directory = DataDirectory::open(path).context(
         "setting localStorage.path: every process needs a directory of its own for copies of objects",
@@ -110,7 +148,7 @@ async fn open_bucket(settings: &Settings, status: &Status) -> anyhow::Result<Buc
     let what = format!("bucket {} at {endpoint}", settings.minio.bucket_name);
     let open = || BucketStore::open(&settings.minio, &cache);
     let store = wait_for(&what, status, redkite_storage::Error::retryable, open).await?;
-    Ok(Bucket { store: Arc::new(store), _directory: directory })
+    Ok((Arc::new(store), directory))
 }
 
 /// Tries until it succeeds, or fails in a way that trying again does not help.

@@ -10,6 +10,7 @@
 //! nodes     which nodes are alive, as coordinators want to know it
 //! address   where others find this process
 //! leave     what a stop waits for
+//! simulated a process in surroundings that are not real
 //! ```
 
 mod address;
@@ -20,6 +21,7 @@ mod leave;
 mod nodes;
 mod roles;
 mod seat;
+pub mod simulated;
 mod status;
 mod steward;
 mod tenure;
@@ -38,7 +40,7 @@ use crate::{http, telemetry};
 use address::Door;
 use ground::Ground;
 pub(crate) use ground::host_name;
-use roles::Roles;
+use roles::{Addresses, Roles};
 use status::Status;
 
 /// How long background tasks may take to end.
@@ -133,7 +135,17 @@ async fn serve(settings: Settings, live: &Live, job: Job) -> anyhow::Result<()> 
             false => None,
         };
         let ground = Ground::lay(&settings, job, &status, &tasks).await?;
-        let roles = Roles::start(&settings, live, job, ground, &door, internal, external.as_ref()).await?;
+        let listening = internal.local_addr()?;
+        let external_address = match &external {
+            Some(listener) => Some(door.advertised(listener.local_addr()?.port())),
+            None => None,
+        };
+        let addresses = Addresses { internal: door.advertised(listening.port()), external: external_address };
+        let rpc = ground.rpc.clone();
+        let roles = Roles::start(&settings, live, job, ground, addresses).await?;
+        tasks.spawn("internal", |stopping| redkite_rpc::serve(internal, roles.services(), rpc, stopping));
+        roles.open();
+        announce("internal", listening);
         anyhow::Ok((roles, external))
     };
     let (roles, external) = tokio::select! {

@@ -17,10 +17,8 @@ use redkite_runtime::{CpuPool, Tasks};
 use redkite_service::{DataCoord, Error, QueryCoord, RootCoord, SeatState, Seats as _};
 use redkite_streaming_node::StreamingNode;
 use redkite_wal::ObjectLogs;
-use tokio::net::TcpListener;
 use tracing::{info, warn};
 
-use super::address::Door;
 use super::ground::{self, Ground};
 use super::nodes::{SessionAddresses, SessionNodes, query_nodes};
 use super::seat::{Seat, Start, occupy};
@@ -28,7 +26,6 @@ use super::steward::Steward;
 use super::tenure::Tenure;
 use super::{Job, Role};
 use super::{labels, lag, leave};
-use crate::front::announce;
 use crate::http::{self, Health, HealthCheck, StateCode};
 use crate::ids::SharedIds;
 use crate::parts;
@@ -65,25 +62,32 @@ struct Seats {
     query: Option<Arc<Seat<dyn QueryCoord>>>,
 }
 
+/// Where others find the process.
+pub(super) struct Addresses {
+    /// For other roles.
+    pub(super) internal: String,
+    /// For clients, of a proxy.
+    pub(super) external: Option<String>,
+}
+
 /// What roles are made from.
 struct Maker<'a> {
     settings: &'a Settings,
     live: &'a Live,
     ground: Arc<Ground>,
     peers: Arc<Peers>,
-    address: String,
+    addresses: Addresses,
     elections: Tasks,
 }
 
 impl Roles {
+    /// Whoever starts them listens already, and answers with [`Roles::services`] afterwards.
     pub(super) async fn start(
         settings: &Settings,
         live: &Live,
         job: Job,
         ground: Ground,
-        door: &Door<'_>,
-        internal: TcpListener,
-        external: Option<&TcpListener>,
+        addresses: Addresses,
     ) -> anyhow::Result<Self> {
         let ground = Arc::new(ground);
         let peers = Arc::new(Peers::new(PeersParts {
@@ -92,10 +96,9 @@ impl Roles {
             kv: ground.kv.clone(),
             tasks: ground.tasks.child("peers"),
             settings: ground.rpc.clone(),
+            network: ground.network.clone(),
             ahead: job.roles.contains(&Role::Proxy),
         }));
-        let listening = internal.local_addr()?;
-        let address = door.advertised(listening.port());
         let elections = Tasks::new("elections");
         let (ground_of, peers_of) = (ground.clone(), peers.clone());
         let maker = Maker {
@@ -103,7 +106,7 @@ impl Roles {
             live,
             ground: ground_of,
             peers: peers_of,
-            address,
+            addresses,
             elections: elections.clone(),
         };
         let mut roles = Self {
@@ -119,27 +122,20 @@ impl Roles {
             elections,
         };
         for role in job.roles {
-            roles.add(*role, &maker, external).await.with_context(|| role.name())?;
+            roles.add(*role, &maker).await.with_context(|| role.name())?;
         }
         roles.watch_lag();
-        roles.serve(internal);
-        announce("internal", listening);
         Ok(roles)
     }
 
-    async fn add(
-        &mut self,
-        role: Role,
-        maker: &Maker<'_>,
-        external: Option<&TcpListener>,
-    ) -> anyhow::Result<()> {
+    async fn add(&mut self, role: Role, maker: &Maker<'_>) -> anyhow::Result<()> {
         if role.is_coordinator() {
             self.candidates.push(maker.coordinator(role, &mut self.seats).await?);
             return Ok(());
         }
         let mut info = maker.session(role);
-        if let (Role::Proxy, Some(listener)) = (role, external) {
-            info.address = maker.proxy_address(listener)?;
+        if let (Role::Proxy, Some(address)) = (role, &maker.addresses.external) {
+            info.address.clone_from(address);
         }
         let session = maker.register(info).await?;
         match role {
@@ -153,9 +149,9 @@ impl Roles {
         Ok(())
     }
 
-    /// Answers other roles.
-    fn serve(&self, listener: TcpListener) {
-        let services = Services {
+    /// What other roles are answered with.
+    pub(super) fn services(&self) -> Services {
+        Services {
             node: self.ground.node,
             shard: self.streaming.clone().map(|node| node as _),
             segments: self.query.clone().map(|node| node as _),
@@ -163,11 +159,11 @@ impl Roles {
             data: self.seats.data.clone().map(|seat| seat as _),
             query: self.seats.query.clone().map(|seat| seat as _),
             seats: Some(self.steward()),
-        };
-        let settings = self.ground.rpc.clone();
-        self.ground
-            .tasks
-            .spawn("internal", |stopping| redkite_rpc::serve(listener, services, settings, stopping));
+        }
+    }
+
+    /// Others are answered from now on.
+    pub(super) fn open(&self) {
         if let Some(streaming) = &self.streaming {
             streaming.start();
         }
@@ -183,6 +179,7 @@ impl Roles {
             kv: ground.kv.clone(),
             view: ground.view.clone(),
             settings: ground.rpc.clone(),
+            network: ground.network.clone(),
             tasks: ground.tasks.child("steward"),
         })
     }
@@ -274,6 +271,7 @@ impl Roles {
             }
             info!(left, "waiting for others to take over");
             tokio::select! {
+                biased;
                 () = records.any() => {}
                 // Never an error: the view lives as long as its tasks.
                 _ = sessions.changed() => {}
@@ -333,7 +331,7 @@ impl Maker<'_> {
         SessionInfo {
             server_id: self.ground.node.0,
             server_name: role.name().to_owned(),
-            address: self.address.clone(),
+            address: self.addresses.internal.clone(),
             exclusive: role.is_coordinator(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host_name: ground::host_name(),
@@ -349,11 +347,6 @@ impl Maker<'_> {
     async fn register(&self, info: SessionInfo) -> anyhow::Result<Session> {
         let ground = &self.ground;
         Ok(Session::start(ground.kv.clone(), info, &self.session_settings(), &ground.tasks).await?)
-    }
-
-    fn proxy_address(&self, listener: &TcpListener) -> anyhow::Result<String> {
-        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
-        Ok(format!("{host}:{}", listener.local_addr()?.port()))
     }
 
     fn proxy(&self) -> Proxy {
@@ -508,9 +501,9 @@ impl Maker<'_> {
             let active = sessions.borrow_and_update().active(role.name()).cloned();
             let Some(active) = active else { break None };
             let (node, address) = (active.info.node(), &active.info.address);
-            let remote = seats_at(node, address, &ground.rpc, &watching);
+            let remote = seats_at(node, address, &ground.rpc, &ground.network, &watching);
             // At our own address there is nobody but us.
-            if *address == self.address {
+            if *address == self.addresses.internal {
                 break None;
             }
             let answer = tokio::time::timeout(ALONE, remote.seats()).await;

@@ -157,6 +157,7 @@ async fn stand_by(tenure: &Tenure, candidate: &Candidate) -> std::result::Result
     let mut reminder = tokio::time::interval_at(Instant::now() + REMINDER, REMINDER);
     loop {
         tokio::select! {
+            biased;
             elected = &mut campaign => return elected,
             // Never an error: the candidate lives.
             _ = hindrance.changed() => tenure.hinder(hindrance.borrow_and_update().clone()),
@@ -209,6 +210,7 @@ async fn lead<C: ?Sized>(
 ) -> Result<()> {
     let starting = start(leadership.clone(), tasks.clone());
     let coordinator = tokio::select! {
+        biased;
         started = starting => started?,
         () = leadership.lost() => return Ok(()),
         () = stopping.wait() => return Ok(()),
@@ -219,6 +221,7 @@ async fn lead<C: ?Sized>(
     let (role, epoch) = (seat.tenure.role().name(), leadership.epoch());
     info!(role, epoch, revision = %leadership.revision(), took, "ACTIVE");
     tokio::select! {
+        biased;
         () = leadership.lost() => warn!(role, epoch, "deposed, standing by"),
         () = stopping.wait() => {}
     }

@@ -8,7 +8,7 @@ use futures::future::join_all;
 use redkite_catalog::MetadataView;
 use redkite_cluster::sessions::{Peer, SessionsView};
 use redkite_cluster::{Kv, Leadership};
-use redkite_rpc::{RpcSettings, seats_at};
+use redkite_rpc::{Network, RpcSettings, seats_at};
 use redkite_runtime::Tasks;
 use redkite_service::{Error, Lag, Result, SeatState, SeatStatus, Seats};
 use redkite_types::NodeId;
@@ -28,6 +28,7 @@ pub(super) struct Steward {
     pub(super) kv: Arc<dyn Kv>,
     pub(super) view: MetadataView,
     pub(super) settings: RpcSettings,
+    pub(super) network: Network,
     pub(super) tasks: Tasks,
 }
 
@@ -95,7 +96,7 @@ impl Steward {
             return unfit("is stopping");
         }
         let tasks = self.tasks.child("ask");
-        let remote = seats_at(node, &peer.info.address, &self.settings, &tasks);
+        let remote = seats_at(node, &peer.info.address, &self.settings, &self.network, &tasks);
         let answer = tokio::time::timeout(PATIENCE, remote.seats()).await;
         // Its connection is for this question only.
         tasks.cancel();

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use redkite_balance::{Move, NodeState, Plan, Spread};
 use redkite_catalog::MovedRecord;
-use redkite_rpc::{balancing_at, role};
+use redkite_rpc::{Network, balancing_at, role};
 use redkite_service::{BalanceAnswer, BalanceCommand, BalanceStatus, NodeStatus, TransferRequest};
 use redkite_types::{CollectionId, NodeId, SegmentId};
 use tokio::time::{Instant, timeout};
@@ -82,7 +82,7 @@ impl Desk {
         let sessions = self.sessions.current();
         let active = sessions.active(role::QUERY_COORD).context("no querycoord is active")?;
         let (node, address) = (active.info.node(), &active.info.address);
-        let remote = balancing_at(node, address, &self.rpc, &self.tasks);
+        let remote = balancing_at(node, address, &self.rpc, &Network::tcp(), &self.tasks);
         let asked = remote.balance(command);
         let answer = match patience {
             None => asked.await,

@@ -11,7 +11,7 @@ use futures::future::join_all;
 use redkite_cluster::Kv;
 use redkite_cluster::election::{self, ElectionRecord};
 use redkite_cluster::sessions::{Peer, Sessions, SessionsView};
-use redkite_rpc::{RpcSettings, role, seats_at};
+use redkite_rpc::{Network, RpcSettings, role, seats_at};
 use redkite_runtime::Tasks;
 use redkite_service::{SeatState, SeatStatus, Seats};
 use redkite_types::NodeId;
@@ -106,7 +106,7 @@ impl Desk {
     }
 
     fn seats_of(&self, peer: &Peer) -> impl Seats + use<> {
-        seats_at(peer.info.node(), &peer.info.address, &self.rpc, &self.tasks)
+        seats_at(peer.info.node(), &peer.info.address, &self.rpc, &Network::tcp(), &self.tasks)
     }
 
     /// The elections that are remembered.

@@ -53,9 +53,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use rand::RngCore;
 use rand::rngs::StdRng;
-use rand::{RngCore, SeedableRng};
-use redkite_runtime::{Tasks, units};
+use redkite_runtime::{Tasks, chance, units};
 use redkite_storage::ObjectStore;
 use redkite_storage::layout::log::{LOGS, log_of, shard_of};
 use redkite_types::{Epoch, ShardId};
@@ -124,7 +124,7 @@ impl ObjectLogs {
     /// Logs in `store`.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, settings: ObjectLogSettings) -> Arc<Self> {
-        Self::with_writers(store, settings, StdRng::from_os_rng())
+        Self::with_writers(store, settings, chance::generator())
     }
 
     /// The same, with writers' numbers from `writers`. Two providers must never draw the same.
