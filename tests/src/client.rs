@@ -24,6 +24,9 @@ use redkite_proto::schema::{
     field_data, i_ds, scalar_field, vector_field,
 };
 use redkite_proto::wire::FloatArray;
+use tonic::body::Body;
+use tonic::client::GrpcService;
+use tonic::codegen::{Body as HttpBody, Bytes, StdError};
 use tonic::transport::{Channel, Endpoint};
 
 /// Dimension of the vectors.
@@ -100,8 +103,8 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<KeyValuePair> {
 
 /// A connection.
 #[derive(Clone, Debug)]
-pub struct Client {
-    rpc: MilvusServiceClient<Channel>,
+pub struct Client<T = Channel> {
+    rpc: MilvusServiceClient<T>,
 }
 
 impl Client {
@@ -112,7 +115,20 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> anyhow::Result<Self> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))?.timeout(Duration::from_secs(30));
         let channel = endpoint.connect().await.with_context(|| format!("connect to {address}"))?;
-        Ok(Self { rpc: MilvusServiceClient::new(channel) })
+        Ok(Self::over(channel))
+    }
+}
+
+impl<T> Client<T>
+where
+    T: GrpcService<Body>,
+    T::Error: Into<StdError>,
+    T::ResponseBody: HttpBody<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as HttpBody>::Error: Into<StdError> + Send,
+{
+    /// Speaks to whatever is at the end of a channel.
+    pub fn over(channel: T) -> Self {
+        Self { rpc: MilvusServiceClient::new(channel) }
     }
 
     /// Creates a collection of [`Row`]s.
