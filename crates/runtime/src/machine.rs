@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::simulation;
+
 /// Memory that the process may use, in bytes: that of the machine, or less if its control group says so. `None` where
 /// the system does not tell.
 #[must_use]
@@ -17,19 +19,22 @@ pub fn memory() -> Option<u64> {
 /// Memory of the process that is not a copy of any file, in bytes.
 #[must_use]
 pub fn anonymous_memory() -> Option<u64> {
+    if simulation::is_running() {
+        return None;
+    }
     fs::read_to_string("/proc/self/status").ok().and_then(|text| kib(&text, "RssAnon:"))
 }
 
 /// CPU time that the process has used.
 #[must_use]
 pub fn process_cpu() -> Duration {
-    elapsed(ClockId::ProcessCPUTime)
+    simulation::cpu().unwrap_or_else(|| elapsed(ClockId::ProcessCPUTime))
 }
 
 /// CPU time that the calling thread has used.
 #[must_use]
 pub fn thread_cpu() -> Duration {
-    elapsed(ClockId::ThreadCPUTime)
+    simulation::spend().unwrap_or_else(|| elapsed(ClockId::ThreadCPUTime))
 }
 
 fn elapsed(clock: ClockId) -> Duration {

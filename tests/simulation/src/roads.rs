@@ -199,13 +199,12 @@ impl Wire {
                 tokio::select! {
                     biased;
                     // Nobody waits for it any more.
-                    () = reply.closed() => return,
-                    Ok(_) = lost.wait_for(|lost| *lost) => return,
+                    () = reply.closed() => {}
+                    Ok(_) = lost.wait_for(|lost| *lost) => {}
                     answer = answering => if let Some(answer) = answer {
                         let size = answer.as_ref().map_or(0, Bytes::len);
                         trace.note(format_args!("answer {} to {from} {path}, {size} bytes", to.place));
                         let _ = reply.send(answer);
-                        return;
                     }
                 }
             });

@@ -205,7 +205,8 @@ fn check_holds(metadata: &Metadata, live: &Live, problems: &mut Vec<String>) {
         }
     }
     let left = metadata.held.iter().filter(|(place, held)| {
-        !metadata.holds.contains_key(place) && !(held.segments.is_empty() && held.failures.is_empty())
+        let nothing = held.segments.is_empty() && held.failures.is_empty();
+        !nothing && !metadata.holds.contains_key(place)
     });
     problems
         .extend(left.map(|((node, collection), _)| format!("node {node} still holds some of {collection}")));

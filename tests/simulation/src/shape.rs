@@ -70,7 +70,12 @@ fn settings(chance: &mut SmallRng) -> String {
     format!(
         "common:\n  gracefulStopTimeout: 20\n\
          dataCoord:\n  segment: {{maxSize: {kilobytes}KiB, maxIdleTime: {idle}}}\n  \
-         gc: {{interval: {interval}, missingTolerance: 120, dropTolerance: 30}}\n",
+         gc: {{interval: {interval}, missingTolerance: 120, dropTolerance: 30}}\n\
+         queryNode: {{memoryLimit: {memory}KiB}}\n\
+         queryCoord: {{balanceIntervalSeconds: {pause}, minimumStaySeconds: {stay}, moveOverheadBytes: 256}}\n",
         idle = chance.random_range(5..=60),
+        memory = chance.random_range(64..=1024),
+        pause = chance.random_range(2..=20),
+        stay = chance.random_range(1..=30),
     )
 }

@@ -72,11 +72,13 @@ pub(crate) async fn run(shared: Arc<Shared>, stopping: Stopping) {
         let wake = shared.next_wake(last_interval + interval);
         let woken = async {
             tokio::select! {
-                some = changes.next() => due.note(&shared, some),
+                // Records change all the time: what is rare comes first.
+                biased;
                 Ok(()) = nodes.changed() => due.everything = true,
-                Ok(()) = usages.changed() => {}
                 Ok(()) = settings.changed() => due.plan = true,
                 () = shared.nudge.notified() => due.plan = true,
+                some = changes.next() => due.note(&shared, some),
+                Ok(()) = usages.changed() => {}
                 () = tokio::time::sleep_until(wake) => {}
             }
         };
