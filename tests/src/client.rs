@@ -13,12 +13,13 @@ use redkite_proto::common::{
 };
 use redkite_proto::milvus::milvus_service_client::MilvusServiceClient;
 use redkite_proto::milvus::{
-    CreateCollectionRequest, CreateIndexRequest, DeleteRequest, DescribeCollectionRequest,
-    DescribeIndexRequest, DropCollectionRequest, FlushRequest, GetFlushStateRequest,
-    GetLoadingProgressRequest, GetPersistentSegmentInfoRequest, InsertRequest, LoadCollectionRequest,
-    MutationResult, QueryRequest, ReleaseCollectionRequest, SearchRequest, ShowCollectionsRequest,
-    UpsertRequest, search_request,
+    CreateCollectionRequest, CreateIndexRequest, CreateResourceGroupRequest, DeleteRequest,
+    DescribeCollectionRequest, DescribeIndexRequest, DropCollectionRequest, FlushRequest,
+    GetFlushStateRequest, GetLoadingProgressRequest, GetPersistentSegmentInfoRequest, InsertRequest,
+    LoadCollectionRequest, MutationResult, QueryRequest, ReleaseCollectionRequest, SearchRequest,
+    ShowCollectionsRequest, UpdateResourceGroupsRequest, UpsertRequest, search_request,
 };
+use redkite_proto::rg::{ResourceGroupConfig, ResourceGroupLimit};
 use redkite_proto::schema::{
     CollectionSchema, DataType, FieldData, FieldSchema, LongArray, ScalarField, StringArray, VectorField,
     field_data, i_ds, scalar_field, vector_field,
@@ -247,6 +248,45 @@ where
     pub async fn load_replicas(&mut self, collection: &str, replicas: i32) -> CallResult<()> {
         self.begin_load(collection, replicas).await?;
         self.loaded(collection).await
+    }
+
+    /// Loads so many replicas of a collection on nodes of a resource group and waits until they are.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn load_in(&mut self, collection: &str, replicas: i32, group: &str) -> CallResult<()> {
+        let request = LoadCollectionRequest {
+            collection_name: collection.into(),
+            replica_number: replicas,
+            resource_groups: vec![group.into()],
+            ..LoadCollectionRequest::default()
+        };
+        check(Some(&self.rpc.load_collection(request).await?.into_inner()))?;
+        self.loaded(collection).await
+    }
+
+    /// Makes a resource group of so many query nodes.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn create_resource_group(&mut self, name: &str, nodes: i32) -> CallResult<()> {
+        let config = Some(of_nodes(nodes));
+        let request =
+            CreateResourceGroupRequest { resource_group: name.into(), config, ..Default::default() };
+        check(Some(&self.rpc.create_resource_group(request).await?.into_inner()))
+    }
+
+    /// Gives resource groups other numbers of query nodes.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn resize_resource_groups(&mut self, groups: &[(&str, i32)]) -> CallResult<()> {
+        let resource_groups = groups.iter().map(|(name, nodes)| ((*name).to_owned(), of_nodes(*nodes)));
+        let request = UpdateResourceGroupsRequest {
+            resource_groups: resource_groups.collect(),
+            ..UpdateResourceGroupsRequest::default()
+        };
+        check(Some(&self.rpc.update_resource_groups(request).await?.into_inner()))
     }
 
     /// Asks for so many replicas of a collection to be loaded.
@@ -549,4 +589,9 @@ fn floats(field: Option<&FieldData>) -> Vec<f32> {
         })) => values.data.clone(),
         _ => Vec::new(),
     }
+}
+
+fn of_nodes(nodes: i32) -> ResourceGroupConfig {
+    let number = Some(ResourceGroupLimit { node_num: nodes });
+    ResourceGroupConfig { requests: number, limits: number, ..ResourceGroupConfig::default() }
 }

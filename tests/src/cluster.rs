@@ -167,8 +167,21 @@ impl Cluster {
     /// # Errors
     /// If it does not start.
     pub async fn add_doomed(&mut self, role: &'static str, failpoints: &str) -> anyhow::Result<&Member> {
+        self.add_where(role, "FAILPOINTS", failpoints).await
+    }
+
+    /// Starts one more with a variable of its own in its environment.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub async fn add_where(
+        &mut self,
+        role: &'static str,
+        variable: &str,
+        value: &str,
+    ) -> anyhow::Result<&Member> {
         let (name, mut command) = self.command(role, &[], &[]);
-        command.env("FAILPOINTS", failpoints);
+        command.env(variable, value);
         self.members.push(Member { role, process: Process::start(&name, command, services(role)).await? });
         Ok(self.members.last().expect("just added"))
     }

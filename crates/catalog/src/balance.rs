@@ -75,7 +75,7 @@ pub struct DrainRecord {
     pub deadline: Option<Timestamp>,
 }
 
-/// Where balancing of query nodes stands; one for all.
+/// Where balancing stands; one for all.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BalanceRecord {
     /// Somebody has suspended automatic balancing. What must move (from nodes that leave or by hand) does.
@@ -87,6 +87,9 @@ pub struct BalanceRecord {
     /// Nodes that have had their share since they came.
     #[serde(default)]
     pub settled: BTreeSet<NodeId>,
+    /// Streaming nodes that have had their share of shards since they came.
+    #[serde(default)]
+    pub leaders: BTreeSet<NodeId>,
 }
 
 impl BalanceRecord {

@@ -12,6 +12,17 @@ pub struct ShardAssignment {
     pub node: NodeId,
     /// Fences the leaders before it.
     pub epoch: Epoch,
+    /// Since when, if the shard was moved there to even nodes out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Timestamp>,
+}
+
+impl ShardAssignment {
+    /// A leader that was chosen because there was none.
+    #[must_use]
+    pub fn new(node: NodeId, epoch: Epoch) -> Self {
+        Self { node, epoch, moved: None }
+    }
 }
 
 /// A leader's word that it serves a shard.

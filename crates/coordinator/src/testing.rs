@@ -18,7 +18,9 @@ use redkite_cluster::kv::{
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{HybridClock, ManualClock, Tasks};
 use redkite_service::{
-    Ddl, DeleteBatch, NewCollection, NodeUsage, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory,
+    Ddl, DeleteBatch, Flushed, LeaderUsage, NewCollection, NodeUsage, ReadAck, RetrieveRequest,
+    SearchRequest, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory, Shard, ShardDirectory,
+    WriteAck, WriteRequest,
 };
 use redkite_types::{
     CollectionId, CollectionSchema, ConsistencyLevel, DataType, DatabaseId, FieldId, FieldSchema, IndexId,
@@ -262,6 +264,8 @@ pub(crate) struct World {
     pub(crate) balancing: watch::Sender<BalancingSettings>,
     /// What query nodes say; those that are not here have as much as others and use nothing.
     pub(crate) usages: Arc<Mutex<BTreeMap<NodeId, NodeUsage>>>,
+    /// What streaming nodes say, likewise.
+    pub(crate) leading: Arc<Mutex<BTreeMap<NodeId, LeaderUsage>>>,
     ids: Arc<CountingIds>,
 }
 
@@ -291,12 +295,65 @@ impl Segments for Telling {
     }
 }
 
-struct Directory(Arc<Mutex<BTreeMap<NodeId, NodeUsage>>>);
+/// Streaming nodes that tell what their shards take.
+struct Leading {
+    node: NodeId,
+    usages: Arc<Mutex<BTreeMap<NodeId, LeaderUsage>>>,
+}
+
+#[async_trait]
+impl Shard for Leading {
+    async fn write(&self, _: WriteRequest) -> redkite_service::Result<WriteAck> {
+        unreachable!("coordinators do not write")
+    }
+    async fn search(
+        &self,
+        _: ShardId,
+        _: Arc<SearchRequest>,
+    ) -> redkite_service::Result<ReadAck<SearchPart>> {
+        unreachable!("coordinators do not search")
+    }
+    async fn retrieve(
+        &self,
+        _: ShardId,
+        _: Arc<RetrieveRequest>,
+    ) -> redkite_service::Result<ReadAck<RetrievePart>> {
+        unreachable!("coordinators do not read")
+    }
+    async fn count(&self, _: ShardId, _: Arc<RetrieveRequest>) -> redkite_service::Result<ReadAck<u64>> {
+        unreachable!("coordinators do not count")
+    }
+    async fn flush(&self, _: ShardId) -> redkite_service::Result<Flushed> {
+        unreachable!("coordinators do not flush")
+    }
+    async fn deletes_after(&self, _: ShardId, _: Timestamp) -> redkite_service::Result<DeleteBatch> {
+        unreachable!("coordinators do not load")
+    }
+    async fn usage(&self) -> redkite_service::Result<LeaderUsage> {
+        let said = self.usages.lock().get(&self.node).cloned();
+        Ok(said.unwrap_or(LeaderUsage { memory: 1 << 30, threads: 1, ..LeaderUsage::default() }))
+    }
+}
+
+struct Directory {
+    query: Arc<Mutex<BTreeMap<NodeId, NodeUsage>>>,
+    streaming: Arc<Mutex<BTreeMap<NodeId, LeaderUsage>>>,
+}
 
 #[async_trait]
 impl SegmentsDirectory for Directory {
     async fn node(&self, node: NodeId) -> redkite_service::Result<Arc<dyn Segments>> {
-        Ok(Arc::new(Telling { node, usages: self.0.clone() }))
+        Ok(Arc::new(Telling { node, usages: self.query.clone() }))
+    }
+}
+
+#[async_trait]
+impl ShardDirectory for Directory {
+    async fn leader(&self, _: ShardId) -> redkite_service::Result<Arc<dyn Shard>> {
+        unreachable!("coordinators do not write")
+    }
+    async fn on_node(&self, node: NodeId) -> redkite_service::Result<Arc<dyn Shard>> {
+        Ok(Arc::new(Leading { node, usages: self.streaming.clone() }))
     }
 }
 
@@ -318,6 +375,7 @@ impl World {
             directory,
             balancing: watch::Sender::default(),
             usages: Arc::default(),
+            leading: Arc::default(),
             ids: Arc::new(CountingIds(AtomicI64::new(1000))),
         }
     }
@@ -347,9 +405,10 @@ impl World {
         &self,
         environment: Environment,
     ) -> redkite_service::Result<Arc<QueryCoordinator>> {
-        let directory = Arc::new(Directory(self.usages.clone()));
-        QueryCoordinator::start(environment, QuerySettings::default(), self.balancing.subscribe(), directory)
-            .await
+        let directory = Directory { query: self.usages.clone(), streaming: self.leading.clone() };
+        let (directory, settings) = (Arc::new(directory), QuerySettings::default());
+        let balancing = self.balancing.subscribe();
+        QueryCoordinator::start(environment, settings, balancing, directory.clone(), directory).await
     }
 
     /// Writes a record as a node would.
@@ -379,6 +438,12 @@ impl World {
         let query = nodes.iter().map(live).collect();
         let present = NodeSet::clone(&self.nodes.watch().borrow());
         self.nodes.set(NodeSet { query, ..present });
+    }
+
+    pub(crate) fn set_streaming_nodes(&self, nodes: &[i64]) {
+        let streaming = nodes.iter().map(|node| NodeId(*node)).collect();
+        let present = NodeSet::clone(&self.nodes.watch().borrow());
+        self.nodes.set(NodeSet { streaming, ..present });
     }
 
     pub(crate) fn set_nodes(&self, streaming: &[i64], query: &[i64], data: &[i64]) {

@@ -35,7 +35,7 @@ async fn fill(kv: &dyn Kv, collections: i64, segments: i64) {
         };
         let record =
             CollectionRecord { id, name: name.clone(), partitions: vec![partition], ..collection(1, &[]) };
-        let led = ShardAssignment { node: NODE, epoch: Epoch(1) };
+        let led = ShardAssignment::new(NODE, Epoch(1));
         let leads = ShardStatus { node: NODE, epoch: Epoch(1) };
         txn = txn
             .put(NameRecord::key(&(DatabaseId(1), name)), NameRecord::Collection(id).encode())

@@ -2,11 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use redkite_runtime::machine::thread_cpu;
+use redkite_runtime::machine::CpuTime;
 use redkite_segment::SealedSegment;
 use redkite_service::{Delete, Error as ServiceError};
 use redkite_types::{CollectionId, IndexId, SegmentId, ShardId, Timestamp};
@@ -21,7 +20,7 @@ pub(crate) struct Held {
     pub(crate) shard: ShardId,
     pub(crate) segment: SealedSegment,
     /// CPU time that reads of it have taken, in nanoseconds.
-    cpu: AtomicU64,
+    cpu: CpuTime,
     /// The deletes it has.
     pub(crate) deletes: Mutex<Coverage>,
     /// Indexes whose files are damaged: not attached again.
@@ -40,21 +39,17 @@ impl Held {
     ) -> Self {
         let deletes = Mutex::new(Coverage::up_to(deletes_through));
         let (distrusted, spoilt) = (Mutex::default(), Mutex::default());
-        Self { collection, shard, segment, cpu: AtomicU64::new(0), deletes, distrusted, spoilt }
+        Self { collection, shard, segment, cpu: CpuTime::default(), deletes, distrusted, spoilt }
     }
 
     /// Reads on the calling thread, and counts the time that takes.
     pub(crate) fn read<T>(&self, read: impl FnOnce(&Self) -> T) -> T {
-        let began = thread_cpu();
-        let answer = read(self);
-        let took = u64::try_from(thread_cpu().saturating_sub(began).as_nanos()).unwrap_or(u64::MAX);
-        self.cpu.fetch_add(took, Ordering::Relaxed);
-        answer
+        self.cpu.of(|| read(self))
     }
 
     /// CPU time that reads of it have taken, in microseconds.
     pub(crate) fn cpu_micros(&self) -> u64 {
-        self.cpu.load(Ordering::Relaxed) / 1000
+        self.cpu.micros()
     }
 
     /// Why it cannot be read, if a delete could not be applied.

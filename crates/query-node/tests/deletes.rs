@@ -25,8 +25,8 @@ use redkite_query_node::{Environment, QueryNode, QueryNodeSettings};
 use redkite_runtime::{CpuPool, Tasks};
 use redkite_segment::{GrowingSegment, SealedSegment, read_deltas, seal};
 use redkite_service::{
-    Consistency, Delete, DeleteBatch, Error, Flushed, ReadAck, Result, RetrieveRequest, SearchRequest,
-    SegmentRetrieve, Segments, Shard, ShardDirectory, WriteAck, WriteRequest,
+    Consistency, Delete, DeleteBatch, Error, Flushed, LeaderUsage, ReadAck, Result, RetrieveRequest,
+    SearchRequest, SegmentRetrieve, Segments, Shard, ShardDirectory, WriteAck, WriteRequest,
 };
 use redkite_storage::format::KeyDeletes;
 use redkite_storage::{LocalStore, ObjectStore};
@@ -220,11 +220,19 @@ impl Shard for Leader {
         self.0.next().await;
         Ok(DeleteBatch { after, deletes, through: if written { DELETED } else { SEALED } })
     }
+
+    async fn usage(&self) -> Result<LeaderUsage> {
+        never()
+    }
 }
 
 #[async_trait]
 impl ShardDirectory for Leader {
     async fn leader(&self, _: ShardId) -> Result<Arc<dyn Shard>> {
+        Ok(Arc::new(Self(self.0.clone())))
+    }
+
+    async fn on_node(&self, _: NodeId) -> Result<Arc<dyn Shard>> {
         Ok(Arc::new(Self(self.0.clone())))
     }
 }

@@ -14,9 +14,9 @@ use futures::future::BoxFuture;
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_service::{
     BalanceAnswer, BalanceCommand, CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Flushed,
-    NewIndex, NewLoad, NodeUsage, PlacementCommand, QueryCoord, ReadAck, RequestId, Result, RetrieveRequest,
-    RootCoord, SearchRequest, SeatStatus, Seats, SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck,
-    WriteRequest,
+    LeaderUsage, NewIndex, NewLoad, NodeUsage, PlacementCommand, QueryCoord, ReadAck, RequestId, Result,
+    RetrieveRequest, RootCoord, SearchRequest, SeatStatus, Seats, SegmentRetrieve, SegmentSearch, Segments,
+    Shard, WriteAck, WriteRequest,
 };
 use redkite_types::{CollectionId, IndexId, NodeId, PartitionId, ShardId, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,7 @@ service! { shard: Shard, "redkite.v1.Shard" {
     Count = Read count(shard: ShardId, request: Arc<RetrieveRequest>) -> ReadAck<u64>;
     Flush = Write flush(shard: ShardId) -> Flushed;
     DeletesAfter = Read deletes_after(shard: ShardId, after: Timestamp) -> DeleteBatch;
+    Usage = Read usage() -> LeaderUsage;
 }}
 
 service! { segments: Segments, "redkite.v1.Segments" {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -35,6 +36,27 @@ pub fn process_cpu() -> Duration {
 #[must_use]
 pub fn thread_cpu() -> Duration {
     simulation::spend().unwrap_or_else(|| elapsed(ClockId::ThreadCPUTime))
+}
+
+/// CPU time that one kind of work has taken, on whatever threads.
+#[derive(Debug, Default)]
+pub struct CpuTime(AtomicU64);
+
+impl CpuTime {
+    /// Works on the calling thread, and counts the time that takes.
+    pub fn of<T>(&self, work: impl FnOnce() -> T) -> T {
+        let began = thread_cpu();
+        let done = work();
+        let took = u64::try_from(thread_cpu().saturating_sub(began).as_nanos()).unwrap_or(u64::MAX);
+        self.0.fetch_add(took, Ordering::Relaxed);
+        done
+    }
+
+    /// So far, in microseconds.
+    #[must_use]
+    pub fn micros(&self) -> u64 {
+        self.0.load(Ordering::Relaxed) / 1000
+    }
 }
 
 fn elapsed(clock: ClockId) -> Duration {

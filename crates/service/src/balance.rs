@@ -81,12 +81,36 @@ pub struct BalanceStatus {
     pub imbalance: Imbalance,
     /// The query nodes.
     pub nodes: Vec<NodeStatus>,
+    /// The streaming nodes.
+    #[serde(default)]
+    pub leaders: Vec<LeaderStatus>,
     /// Moves under way.
     pub moving: Vec<(CopyKey, MoveRecord)>,
     /// Moves that wait for their turn.
     pub waiting: Vec<Move>,
     /// What should be elsewhere, but can not.
     pub unplaced: Vec<Unplaced>,
+}
+
+/// How a streaming node stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderStatus {
+    /// Which one.
+    pub node: NodeId,
+    /// What may be done with it.
+    pub state: NodeState,
+    /// Memory it may use.
+    pub memory: Bytes,
+    /// Shards that it leads.
+    pub shards: usize,
+    /// Their bytes that are only in the log and in memory, on average.
+    pub bytes: Bytes,
+    /// CPU it has.
+    pub cpus: Cpu,
+    /// CPU that writes to them, and reads of those bytes, take.
+    pub cpu: Cpu,
+    /// Shards that it has been given, and does not serve yet.
+    pub coming: usize,
 }
 
 /// How a query node stands.

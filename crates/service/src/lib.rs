@@ -23,7 +23,7 @@ pub mod seats;
 pub mod segments;
 pub mod shard;
 
-pub use balance::{BalanceAnswer, BalanceCommand, BalanceStatus, NodeStatus, TransferRequest};
+pub use balance::{BalanceAnswer, BalanceCommand, BalanceStatus, LeaderStatus, NodeStatus, TransferRequest};
 pub use coordinator::{
     CompactionProgress, DataCoord, Ddl, DdlAck, Merge, NewCollection, NewField, NewIndex, NewLoad,
     PlacementCommand, QueryCoord, RequestId, RootCoord,
@@ -35,5 +35,6 @@ pub use segments::{
     Delete, DeleteBatch, NodeUsage, SegmentRetrieve, SegmentSearch, Segments, SegmentsDirectory,
 };
 pub use shard::{
-    Flushed, MAX_UNSETTLED_WRITES, ReadAck, Shard, ShardDirectory, WriteAck, WriteId, WriteOp, WriteRequest,
+    Flushed, LeaderUsage, MAX_UNSETTLED_WRITES, ReadAck, Shard, ShardDirectory, ShardUsage, WriteAck,
+    WriteId, WriteOp, WriteRequest,
 };

@@ -1,10 +1,11 @@
 //! A shard's leader: writes, reads, flush.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use redkite_query::reduce::{RetrievePart, SearchPart};
-use redkite_types::{Batch, PartitionId, PrimaryKeys, ProxyRun, SegmentId, ShardId, Timestamp};
+use redkite_types::{Batch, NodeId, PartitionId, PrimaryKeys, ProxyRun, SegmentId, ShardId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::segments::DeleteBatch;
@@ -95,6 +96,26 @@ pub struct ReadAck<T> {
     pub read_timestamp: Timestamp,
 }
 
+/// What a streaming node has, and what the shards that it leads take of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaderUsage {
+    /// Memory that it may use, in bytes.
+    pub memory: u64,
+    /// Threads that compute.
+    pub threads: u32,
+    /// The shards that it leads.
+    pub shards: BTreeMap<ShardId, ShardUsage>,
+}
+
+/// What a shard takes where it is led.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardUsage {
+    /// Bytes of rows and deletes that are only in the log and in memory.
+    pub memory: u64,
+    /// CPU time that writes, and reads of those rows, have taken here so far, in microseconds.
+    pub cpu: u64,
+}
+
 /// The leaders of shards (streaming nodes).
 ///
 /// A node that does not lead the shard MUST answer `ShardNotAvailable` or `Fenced` without effect.
@@ -115,6 +136,8 @@ pub trait Shard: Send + Sync {
     /// Every delete of the shard after `after`, as far as it is not in delete files recorded in the
     /// shard's checkpoint, for a segment that is being loaded.
     async fn deletes_after(&self, shard: ShardId, after: Timestamp) -> Result<DeleteBatch>;
+    /// What the node has, and what its shards take.
+    async fn usage(&self) -> Result<LeaderUsage>;
 }
 
 /// Finds the leader of a shard.
@@ -122,4 +145,6 @@ pub trait Shard: Send + Sync {
 pub trait ShardDirectory: Send + Sync {
     /// The shard's present leader; waits a while for one to appear.
     async fn leader(&self, shard: ShardId) -> Result<Arc<dyn Shard>>;
+    /// The leaders on a node.
+    async fn on_node(&self, node: NodeId) -> Result<Arc<dyn Shard>>;
 }

@@ -17,10 +17,10 @@ use futures::future::join_all;
 use parking_lot::RwLock;
 use redkite_catalog::{Change, Changes};
 use redkite_query::reduce::{RetrievePart, SearchPart};
-use redkite_runtime::{Backoff, Stopping};
+use redkite_runtime::{Backoff, Stopping, machine};
 use redkite_service::{
-    DeleteBatch, Error as ServiceError, Flushed, ReadAck, Result, RetrieveRequest, SearchRequest, Shard,
-    WriteAck, WriteRequest,
+    DeleteBatch, Error as ServiceError, Flushed, LeaderUsage, ReadAck, Result, RetrieveRequest,
+    SearchRequest, Shard, WriteAck, WriteRequest,
 };
 use redkite_types::{CollectionId, NodeId, ShardId, Timestamp};
 use tokio::sync::{Semaphore, watch};
@@ -559,6 +559,19 @@ impl Shard for StreamingNode {
 
     async fn deletes_after(&self, shard: ShardId, after: Timestamp) -> Result<DeleteBatch> {
         self.leader(shard).await?.deletes_after(after).await
+    }
+
+    async fn usage(&self) -> Result<LeaderUsage> {
+        let shards = self.shards.read();
+        let used = shards.iter().filter_map(|(shard, slot)| match &*slot.post.stage.borrow() {
+            Stage::Serving(leader) => Some((*shard, leader.usage())),
+            _ => None,
+        });
+        Ok(LeaderUsage {
+            memory: machine::memory().unwrap_or(u64::MAX),
+            threads: u32::try_from(self.environment.cpu.threads()).unwrap_or(u32::MAX),
+            shards: used.collect(),
+        })
     }
 }
 

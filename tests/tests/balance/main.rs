@@ -6,6 +6,7 @@
 
 mod by_hand;
 mod drains;
+mod groups;
 mod joins;
 mod losses;
 mod midway;

@@ -31,13 +31,15 @@ pub(crate) struct Stock<'a> {
     /// The rows of each segment.
     pub(crate) segments: &'a [i64],
     pub(crate) replicas: i32,
+    /// The resource group that it is loaded in, other than the default one.
+    pub(crate) group: Option<&'a str>,
     /// The bytes of text in each row.
     pub(crate) tag_bytes: usize,
 }
 
 impl<'a> Stock<'a> {
     pub(crate) fn of(name: &'a str, segments: &'a [i64]) -> Self {
-        Self { name, segments, replicas: 1, tag_bytes: TAG_BYTES }
+        Self { name, segments, replicas: 1, group: None, tag_bytes: TAG_BYTES }
     }
 
     fn rows(&self) -> i64 {
@@ -81,7 +83,10 @@ pub(crate) async fn stock(client: &mut Client, stock: &Stock<'_>) -> anyhow::Res
         }
         client.flush(stock.name).await?;
     }
-    client.load_replicas(stock.name, stock.replicas).await?;
+    match stock.group {
+        None => client.load_replicas(stock.name, stock.replicas).await?,
+        Some(group) => client.load_in(stock.name, stock.replicas, group).await?,
+    }
     Ok(())
 }
 
@@ -228,7 +233,7 @@ pub(crate) fn json(entry: &Entry) -> anyhow::Result<Value> {
     serde_json::from_slice(&entry.value).with_context(|| entry.key.clone())
 }
 
-fn numbers(value: &Value) -> BTreeSet<i64> {
+pub(crate) fn numbers(value: &Value) -> BTreeSet<i64> {
     value.as_array().into_iter().flatten().filter_map(Value::as_i64).collect()
 }
 

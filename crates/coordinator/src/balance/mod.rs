@@ -1,9 +1,10 @@
-//! Query nodes are kept evenly loaded: who knows what is where, who decides, who carries it out?
+//! Nodes are kept evenly loaded: who knows what is where, who decides, who carries it out?
 //!
 //! ```text
 //! usage     what nodes say that they have and use, asked every two seconds
 //! ledger    the planner, kept up to date with records and usage
 //! balancer  the loop: plans when there is reason to, begins moves at a pace that nodes bear
+//! leaders   the same for shard leaders on streaming nodes
 //! orders    what others ask for: plans, status, drains, transfers
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! not begun yet is lost with a failover, and made anew by the next one.
 
 pub(crate) mod balancer;
+pub(crate) mod leaders;
 mod ledger;
 mod orders;
 #[cfg(test)]
@@ -24,6 +26,7 @@ use parking_lot::Mutex;
 use redkite_balance::{BalanceSettings, Move, MoveLimits, Unplaced};
 use redkite_catalog::CopyKey;
 use redkite_runtime::units::Bytes;
+use redkite_service::LeaderStatus;
 use redkite_types::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
@@ -76,6 +79,8 @@ pub(crate) struct Shared {
     /// Something was asked for.
     pub(crate) nudge: Notify,
     state: Mutex<State>,
+    /// Streaming nodes, as they were looked at last.
+    leaders: Mutex<Vec<LeaderStatus>>,
 }
 
 /// What is known and what is going to be done.
@@ -111,6 +116,13 @@ impl Shared {
         settings: watch::Receiver<BalancingSettings>,
         usages: watch::Receiver<Arc<Usages>>,
     ) -> Arc<Self> {
-        Arc::new(Self { environment, settings, usages, nudge: Notify::new(), state: Mutex::default() })
+        Arc::new(Self {
+            environment,
+            settings,
+            usages,
+            nudge: Notify::new(),
+            state: Mutex::default(),
+            leaders: Mutex::default(),
+        })
     }
 }

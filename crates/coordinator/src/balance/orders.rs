@@ -211,6 +211,7 @@ impl Shared {
             evening: record.evening,
             imbalance,
             nodes: nodes.collect(),
+            leaders: self.leaders.lock().clone(),
             moving,
             waiting: open.clone(),
             unplaced: unplaced.clone(),

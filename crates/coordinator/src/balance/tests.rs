@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redkite_balance::Bytes;
-use redkite_catalog::{HeldRecord, LoadScope, Metadata};
+use redkite_catalog::{HeldRecord, LoadScope, Metadata, ShardAssignment};
 use redkite_service::{
-    BalanceAnswer, BalanceCommand, Code, NewLoad, NodeUsage, QueryCoord, RequestId, TransferRequest,
+    BalanceAnswer, BalanceCommand, BalanceStatus, Code, LeaderUsage, NewLoad, NodeUsage, QueryCoord,
+    RequestId, ShardUsage, TransferRequest,
 };
-use redkite_types::{NodeId, SegmentId};
+use redkite_types::{Epoch, NodeId, SegmentId, ShardId};
 
 use crate::testing::{COLLECTION, World, collection, hnsw, indexes, segment, shard, spawn_fake_nodes};
 use crate::{Environment, QueryCoordinator};
@@ -179,5 +180,88 @@ async fn a_crash_between_any_two_writes_loses_no_segment_and_leaves_no_copy() {
         }
         let _second = world.query(world.environment()).await.unwrap();
         world.until("they are even in the end", even).await;
+    }
+}
+
+/// The shards of a collection, all led by one node, and a query coordinator that looks after them.
+async fn led(shards: u16) -> (World, Arc<QueryCoordinator>) {
+    let world = World::start().await;
+    world.set_streaming_nodes(&[1]);
+    world.put(&COLLECTION, &collection(shards, &[0])).await;
+    for ordinal in 0..shards {
+        world.put(&shard(ordinal), &ShardAssignment::new(NodeId(1), Epoch(1))).await;
+    }
+    spawn_fake_nodes(&world);
+    let query = world.query(world.environment()).await.unwrap();
+    world.until("the first node has its share", |metadata| have_share(metadata, &[1])).await;
+    (world, query)
+}
+
+/// These streaming nodes have had their share, and serve what they lead.
+fn have_share(metadata: &Metadata, nodes: &[i64]) -> bool {
+    let leaders = metadata.balance().map(|record| record.leaders.clone()).unwrap_or_default();
+    let serves = |shard: &ShardId| {
+        let status = &metadata.shards[shard];
+        metadata.assignments[shard].node == status.node
+    };
+    leaders == nodes.iter().map(|node| NodeId(*node)).collect() && metadata.shards.keys().all(serves)
+}
+
+/// The shards of each streaming node.
+fn leads(metadata: &Metadata) -> BTreeMap<i64, Vec<u16>> {
+    let mut leads: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (shard, assignment) in &metadata.assignments {
+        leads.entry(assignment.node.0).or_default().push(shard.ordinal);
+    }
+    leads
+}
+
+#[tokio::test]
+async fn a_streaming_node_that_joins_gets_its_share_of_shards() {
+    let (world, _query) = led(8).await;
+    world.set_streaming_nodes(&[1, 2]);
+    world.until("both have their share", |metadata| have_share(metadata, &[1, 2])).await;
+    let leads: Vec<_> = world.view.read(leads).values().map(Vec::len).collect();
+    assert_eq!(leads, [4, 4]);
+    let epochs = world.view.read(|metadata| metadata.assignments.values().map(|it| it.epoch.0).sum::<u64>());
+    assert_eq!(epochs, 8 + 4, "each moved once, and only those that had to");
+}
+
+#[tokio::test]
+async fn shards_count_by_what_they_take() {
+    let (world, query) = led(5).await;
+    let (busy, idle) = (ShardUsage { memory: 3 << 20, cpu: 0 }, ShardUsage::default());
+    let shards = (0..5).map(|ordinal| (shard(ordinal), if ordinal == 2 { busy } else { idle })).collect();
+    world.leading.lock().insert(NodeId(1), LeaderUsage { memory: 1 << 30, threads: 1, shards });
+    let told = async {
+        while balance_status(&query).await.leaders[0].bytes == Bytes(0) {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), told).await.unwrap();
+    world.set_streaming_nodes(&[1, 2]);
+    world.until("both have their share", |metadata| have_share(metadata, &[1, 2])).await;
+    let leads: BTreeSet<_> = world.view.read(leads).into_values().collect();
+    assert_eq!(leads, [vec![0, 1, 3, 4], vec![2]].into(), "the busy one is alone");
+}
+
+#[tokio::test]
+async fn shards_stay_while_balancing_is_suspended() {
+    let (world, query) = led(4).await;
+    query.balance(BalanceCommand::Suspend).await.unwrap();
+    world.set_streaming_nodes(&[1, 2]);
+    while balance_status(&query).await.leaders.len() < 2 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(world.view.read(leads).len(), 1);
+    query.balance(BalanceCommand::Resume).await.unwrap();
+    world.until("both have their share", |metadata| have_share(metadata, &[1, 2])).await;
+    assert_eq!(world.view.read(leads).len(), 2);
+}
+
+async fn balance_status(query: &QueryCoordinator) -> BalanceStatus {
+    match query.balance(BalanceCommand::Status).await.unwrap() {
+        BalanceAnswer::Status(status) => *status,
+        other => panic!("{other:?}"),
     }
 }

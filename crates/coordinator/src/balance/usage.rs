@@ -16,11 +16,11 @@ use tracing::debug;
 use crate::environment::Environment;
 
 /// How often nodes are asked.
-const PAUSE: Duration = Duration::from_secs(2);
+pub(super) const PAUSE: Duration = Duration::from_secs(2);
 /// How long one may take to answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 /// Nodes asked at the same time.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
 /// Rates are averages over about so long: longer than a burst, shorter than an interval of balancing.
 const WINDOW: Duration = Duration::from_secs(30);
 
@@ -83,17 +83,24 @@ impl Usage {
 }
 
 /// The moving average of a rate, in millionths of a core: `spent` microseconds in `elapsed`.
-fn smooth(old: Cpu, spent: u64, elapsed: Duration) -> Cpu {
-    let elapsed = elapsed.as_secs_f64().max(0.001);
+pub(super) fn smooth(old: Cpu, spent: u64, elapsed: Duration) -> Cpu {
     #[expect(clippy::cast_precision_loss, reason = "an average")]
-    let (old, rate) = (old.0 as f64, spent as f64 / elapsed);
-    let weight = -(-elapsed / WINDOW.as_secs_f64()).exp_m1();
+    let rate = spent as f64 / elapsed.as_secs_f64().max(0.001);
+    Cpu(average(old.0, rate, elapsed))
+}
+
+/// The moving average of what has been as it is now for so long.
+pub(super) fn average(old: u64, now: f64, elapsed: Duration) -> u64 {
+    let weight = -(-elapsed.as_secs_f64() / WINDOW.as_secs_f64()).exp_m1();
+    #[expect(clippy::cast_precision_loss, reason = "an average")]
+    let old = old as f64;
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "an average of what is not negative"
     )]
-    Cpu((old + (rate - old) * weight).round() as u64)
+    let new = (old + (now - old) * weight).round() as u64;
+    new
 }
 
 /// Asks nodes until stopped: those that appear at once, all of them from time to time.

@@ -32,7 +32,7 @@ pub(crate) fn plan(metadata: &Metadata, collection: CollectionId, nodes: &RoleNo
         steps.next().relies_on(&collection, Some(record)).replace(
             &shard,
             present,
-            &ShardAssignment { node, epoch },
+            &ShardAssignment::new(node, epoch),
         );
     }
     steps.finish()

@@ -17,14 +17,14 @@ use async_trait::async_trait;
 use redkite_runtime::units;
 use redkite_service::{
     BalanceAnswer, BalanceCommand, DdlAck, NewLoad, PlacementCommand, QueryCoord, RequestId, Result,
-    SegmentsDirectory,
+    SegmentsDirectory, ShardDirectory,
 };
 use redkite_types::{CollectionId, PartitionId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::balance::{self, BalancingSettings, balancer, usage};
+use crate::balance::{self, BalancingSettings, balancer, leaders, usage};
 use crate::command::{Commands, Draft};
 use crate::drive;
 use crate::environment::Environment;
@@ -76,6 +76,7 @@ impl QueryCoordinator {
         settings: QuerySettings,
         balancing: watch::Receiver<BalancingSettings>,
         segments: Arc<dyn SegmentsDirectory>,
+        shards: Arc<dyn ShardDirectory>,
     ) -> Result<Arc<Self>> {
         environment.catch_up().await?;
         let commands = Commands::start("query", environment.clone());
@@ -86,6 +87,8 @@ impl QueryCoordinator {
         let balance = balance::Shared::new(environment.clone(), balancing, usages);
         let shared = balance.clone();
         environment.tasks.spawn("balance", |stopping| balancer::run(shared, stopping));
+        let shared = balance.clone();
+        environment.tasks.spawn("leader-balance", |stopping| leaders::run(shared, shards, stopping));
         Ok(Arc::new(Self { environment, settings, commands, balance }))
     }
 

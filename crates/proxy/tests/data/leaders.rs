@@ -105,7 +105,7 @@ async fn patience_ends_and_the_leader_is_not_hammered() {
 #[tokio::test]
 async fn the_next_leader_is_asked_at_once_and_a_hanging_one_given_up() {
     let world = loaded().await;
-    let lead = |node, epoch| ShardAssignment { node: NodeId(node), epoch: Epoch(epoch) };
+    let lead = |node, epoch| ShardAssignment::new(NodeId(node), Epoch(epoch));
     world.put(&SHARD, &lead(1, 1)).await;
     world.shards.write_failures.lock().push_back(None);
     let change = async {

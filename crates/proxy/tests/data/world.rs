@@ -17,8 +17,8 @@ use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{HybridClock, ManualClock, Tasks};
 use redkite_service::{
     BalanceAnswer, BalanceCommand, CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed,
-    NewIndex, NewLoad, PlacementCommand, QueryCoord, ReadAck, RequestId, RetrieveRequest, RootCoord,
-    SearchRequest, Shard, ShardDirectory, WriteAck, WriteOp, WriteRequest,
+    LeaderUsage, NewIndex, NewLoad, PlacementCommand, QueryCoord, ReadAck, RequestId, RetrieveRequest,
+    RootCoord, SearchRequest, Shard, ShardDirectory, WriteAck, WriteOp, WriteRequest,
 };
 use redkite_types::{
     CollectionId, CollectionSchema, ConsistencyLevel, DataType, FieldId, FieldSchema, IndexId, Metric,
@@ -110,6 +110,10 @@ impl Shard for Shards {
     async fn deletes_after(&self, _: ShardId, _: Timestamp) -> Result<DeleteBatch, Error> {
         Err(nobody())
     }
+
+    async fn usage(&self) -> Result<LeaderUsage, Error> {
+        Err(nobody())
+    }
 }
 
 struct Directory(Arc<Shards>);
@@ -117,6 +121,9 @@ struct Directory(Arc<Shards>);
 #[async_trait]
 impl ShardDirectory for Directory {
     async fn leader(&self, _: ShardId) -> Result<Arc<dyn Shard>, Error> {
+        Ok(self.0.clone())
+    }
+    async fn on_node(&self, _: NodeId) -> Result<Arc<dyn Shard>, Error> {
         Ok(self.0.clone())
     }
 }

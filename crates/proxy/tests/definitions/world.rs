@@ -140,6 +140,9 @@ impl ShardDirectory for NoShards {
     async fn leader(&self, shard: ShardId) -> Result<Arc<dyn Shard>, Error> {
         Err(Error::ShardNotAvailable { shard: shard.to_string() })
     }
+    async fn on_node(&self, node: NodeId) -> Result<Arc<dyn Shard>, Error> {
+        Err(Error::NodeNotFound { node: node.0 })
+    }
 }
 
 struct Ids(AtomicI64);

@@ -116,6 +116,13 @@ impl ShardDirectory for Peers {
             None => Ok(Arc::new(self.0.wait_for_leader(shard).await?)),
         }
     }
+
+    async fn on_node(&self, node: NodeId) -> Result<Arc<dyn Shard>> {
+        match self.0.node(role::STREAMING_NODE, node) {
+            Some(client) => Ok(Arc::new(client)),
+            None => Ok(Arc::new(self.0.look_for_node(role::STREAMING_NODE, node).await?)),
+        }
+    }
 }
 
 #[async_trait]

@@ -9,8 +9,9 @@ use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_rpc::Services;
 use redkite_service::{
     BalanceAnswer, BalanceCommand, CompactionProgress, DataCoord, Ddl, DdlAck, DeleteBatch, Error, Flushed,
-    NewIndex, NewLoad, NodeUsage, PlacementCommand, QueryCoord, ReadAck, RequestId, Result, RetrieveRequest,
-    RootCoord, SearchRequest, SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck, WriteRequest,
+    LeaderUsage, NewIndex, NewLoad, NodeUsage, PlacementCommand, QueryCoord, ReadAck, RequestId, Result,
+    RetrieveRequest, RootCoord, SearchRequest, SegmentRetrieve, SegmentSearch, Segments, Shard, WriteAck,
+    WriteRequest,
 };
 use redkite_types::{
     CollectionId, IndexId, NodeId, PartitionId, Revision, SegmentId, ShardId, TaskId, Timestamp,
@@ -131,6 +132,9 @@ impl Shard for Fake {
     }
     async fn deletes_after(&self, shard: ShardId, after: Timestamp) -> Result<DeleteBatch> {
         self.answer((shard, after), samples::deletes()).await
+    }
+    async fn usage(&self) -> Result<LeaderUsage> {
+        self.answer((), samples::leader_usage()).await
     }
 }
 

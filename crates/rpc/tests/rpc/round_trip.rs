@@ -59,6 +59,9 @@ async fn shards() {
     assert_heard(&fake, SHARD);
     assert_eq!(leader.deletes_after(SHARD, Timestamp(6)).await.unwrap(), samples::deletes());
     assert_heard(&fake, (SHARD, Timestamp(6)));
+    let there = ShardDirectory::on_node(&world.peers, NodeId(3)).await.unwrap();
+    assert_eq!(there.usage().await.unwrap(), samples::leader_usage());
+    assert_heard(&fake, ());
 }
 
 #[tokio::test]

@@ -4,8 +4,8 @@ use half::{bf16, f16};
 use redkite_catalog::{MoveRecord, MovedRecord};
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_service::{
-    BalanceAnswer, Consistency, Delete, DeleteBatch, Error, NodeUsage, RangeBounds, RetrieveRequest,
-    SearchRequest, VectorParams, VectorQueries, WriteId,
+    BalanceAnswer, Consistency, Delete, DeleteBatch, Error, LeaderUsage, NodeUsage, RangeBounds,
+    RetrieveRequest, SearchRequest, ShardUsage, VectorParams, VectorQueries, WriteId,
 };
 use redkite_types::{
     Batch, Bitmap, CollectionId, Column, ColumnData, FieldId, Metric, NodeId, PartitionId, PrimaryKeys,
@@ -22,6 +22,11 @@ pub(crate) fn write_id() -> WriteId {
 pub(crate) fn usage() -> NodeUsage {
     let segments = [(SegmentId(1), 2), (SegmentId(3), u64::MAX)].into();
     NodeUsage { memory: 1 << 40, other_memory: 7, threads: 2, cpu: 8, segments }
+}
+
+pub(crate) fn leader_usage() -> LeaderUsage {
+    let shards = [(SHARD, ShardUsage { memory: 3, cpu: u64::MAX })].into();
+    LeaderUsage { memory: 1 << 40, threads: 2, shards }
 }
 
 pub(crate) fn balanced() -> BalanceAnswer {

@@ -79,7 +79,7 @@ impl World {
     }
 
     pub(crate) async fn assign(&self, node: i64) {
-        let assignment = ShardAssignment { node: NodeId(node), epoch: Epoch(1) };
+        let assignment = ShardAssignment::new(NodeId(node), Epoch(1));
         self.kv.put(ShardAssignment::key(&SHARD), assignment.encode().into()).await.unwrap();
     }
 

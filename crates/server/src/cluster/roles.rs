@@ -454,10 +454,12 @@ impl Maker<'_> {
                 let start: Start<dyn QueryCoord> = Arc::new(move |leadership, tasks| {
                     let environment = environment(&ground, leadership, &tasks);
                     ground.watch_over(&["querynode"], &tasks);
-                    let (balancing, segments) = (balancing.clone(), peers.clone());
-                    let settings = QuerySettings::default();
+                    let (balancing, settings) = (balancing.clone(), QuerySettings::default());
+                    let (segments, shards) = (peers.clone(), peers.clone());
                     async move {
-                        Ok(QueryCoordinator::start(environment, settings, balancing, segments).await? as _)
+                        let start =
+                            QueryCoordinator::start(environment, settings, balancing, segments, shards);
+                        Ok(start.await? as _)
                     }
                     .boxed()
                 });

@@ -231,6 +231,12 @@ fn status_table(status: &BalanceStatus) -> Table {
     table.note(format!("memory {}", spread(&status.imbalance.memory)));
     table.note(format!("CPU {}", spread(&status.imbalance.cpu)));
     table.note(format!("{} moves under way, {} waiting", status.moving.len(), status.waiting.len()));
+    for node in &status.leaders {
+        table.note(format!(
+            "streaming node {}: {} shards and {} coming, {}, {} of {}",
+            node.node, node.shards, node.coming, node.bytes, node.cpu, node.cpus
+        ));
+    }
     for ((_, (_, segment)), one) in &status.moving {
         table.note(format!(
             "segment {segment}: node {} to {}, {} B, {}",

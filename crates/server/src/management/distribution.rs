@@ -111,7 +111,7 @@ mod tests {
             |id: &i64| ViewSegment { segment: SegmentId(*id), partition: PartitionId(1), node: NodeId(1) };
         let view = ServingView { version: 1, segments: in_use.iter().map(entry).collect() };
         put(&mut records, &(SHARD, ReplicaId(1)), &view);
-        put(&mut records, &SHARD, &ShardAssignment { node: NodeId(9), epoch: Epoch(1) });
+        put(&mut records, &SHARD, &ShardAssignment::new(NodeId(9), Epoch(1)));
         records
     }
 

@@ -22,6 +22,11 @@ impl ShardDirectory for Neighbours {
         let node = self.streaming.get().ok_or(Error::ShardNotAvailable { shard: shard.to_string() })?;
         Ok(node.clone())
     }
+
+    async fn on_node(&self, node: NodeId) -> Result<Arc<dyn Shard>, Error> {
+        let present = self.streaming.get().ok_or(Error::NodeNotFound { node: node.0 })?;
+        Ok(present.clone())
+    }
 }
 
 #[async_trait]

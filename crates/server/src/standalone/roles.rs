@@ -253,8 +253,8 @@ async fn start_front(
     let (data_candidate, data) = ground.lead("datacoord").await?;
     let (query_candidate, query) = ground.lead("querycoord").await?;
     let balancing = live.balancing(settings, &ground.tasks);
-    let query =
-        QueryCoordinator::start(query, QuerySettings::default(), balancing, neighbours.clone()).await?;
+    let (segments, shards) = (neighbours.clone(), neighbours.clone());
+    let query = QueryCoordinator::start(query, QuerySettings::default(), balancing, segments, shards).await?;
     let parts = ProxyParts {
         metadata: ground.view.clone(),
         kv: ground.kv.clone() as Arc<dyn Kv>,

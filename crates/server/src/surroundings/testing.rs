@@ -83,6 +83,7 @@ pub(crate) fn status(nodes: Vec<NodeStatus>) -> BalanceStatus {
         evening: false,
         imbalance: Imbalance::default(),
         nodes,
+        leaders: Vec::new(),
         moving: Vec::new(),
         waiting: Vec::new(),
         unplaced: Vec::new(),

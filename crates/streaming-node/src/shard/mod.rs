@@ -27,8 +27,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use redkite_runtime::machine::CpuTime;
 use redkite_runtime::{HybridClock, Tasks};
-use redkite_service::{DeleteBatch, Error as ServiceError, Flushed, Result};
+use redkite_service::{DeleteBatch, Error as ServiceError, Flushed, Result, ShardUsage};
 use redkite_types::{Epoch, Revision, ShardId, Timestamp};
 use redkite_wal::Log;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -102,6 +103,8 @@ pub(crate) struct ShardLeader {
     flushes: Arc<Semaphore>,
     /// Held while a generation is made files.
     flush: tokio::sync::Mutex<()>,
+    /// What writes, and reads of rows in memory, have taken.
+    cpu: CpuTime,
     tasks: Tasks,
 }
 
@@ -203,6 +206,11 @@ impl ShardLeader {
     pub(crate) fn load(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.unsealed_bytes(), state.growing.values().map(|rows| rows.rows()).sum())
+    }
+
+    /// What it takes of its node.
+    pub(crate) fn usage(&self) -> ShardUsage {
+        ShardUsage { memory: self.state.lock().unsealed_bytes() as u64, cpu: self.cpu.micros() }
     }
 
     /// Stops taking writes, settles those on their way, closes the log. Reads go on. Once this has

@@ -90,19 +90,22 @@ pub(super) trait Read: Clone + Send + Sync + 'static {
 }
 
 impl ShardLeader {
-    pub(crate) async fn search(&self, request: Arc<SearchRequest>) -> Result<ReadAck<SearchPart>> {
+    pub(crate) async fn search(self: &Arc<Self>, request: Arc<SearchRequest>) -> Result<ReadAck<SearchPart>> {
         self.read(Search(request)).await
     }
 
-    pub(crate) async fn retrieve(&self, request: Arc<RetrieveRequest>) -> Result<ReadAck<RetrievePart>> {
+    pub(crate) async fn retrieve(
+        self: &Arc<Self>,
+        request: Arc<RetrieveRequest>,
+    ) -> Result<ReadAck<RetrievePart>> {
         self.read(Retrieve(request)).await
     }
 
-    pub(crate) async fn count(&self, request: Arc<RetrieveRequest>) -> Result<ReadAck<u64>> {
+    pub(crate) async fn count(self: &Arc<Self>, request: Arc<RetrieveRequest>) -> Result<ReadAck<u64>> {
         self.read(Count(request)).await
     }
 
-    async fn read<R: Read>(&self, read: R) -> Result<ReadAck<R::Part>> {
+    async fn read<R: Read>(self: &Arc<Self>, read: R) -> Result<ReadAck<R::Part>> {
         let deadline = Instant::now() + self.node.settings.read_patience;
         self.guarantee(read.scope().consistency, deadline).await?;
         let mut tried = BTreeSet::new();
@@ -129,7 +132,7 @@ impl ShardLeader {
 
     /// Asks one replica and, if that takes long and there is another, that one too.
     async fn attempt<R: Read>(
-        &self,
+        self: &Arc<Self>,
         read: &R,
         sources: Sources,
         tried: &BTreeSet<ReplicaId>,
@@ -165,7 +168,7 @@ impl ShardLeader {
 
     /// Reads everything. `silent` is kept to the nodes that were asked and have not answered.
     async fn read_sources<R: Read>(
-        &self,
+        self: &Arc<Self>,
         read: &R,
         sources: Sources,
         silent: &Mutex<BTreeSet<NodeId>>,
@@ -190,7 +193,7 @@ impl ShardLeader {
         parts.extend(local?);
         let part = match parts.len() {
             1 => parts.remove(0),
-            _ => read.merge(parts, &collection)?,
+            _ => self.cpu.of(|| read.merge(parts, &collection))?,
         };
         Ok(ReadAck { part, read_timestamp })
     }
@@ -207,7 +210,7 @@ impl ShardLeader {
     }
 
     async fn read_memory<R: Read>(
-        &self,
+        self: &Arc<Self>,
         read: &R,
         rows: Vec<Arc<GrowingSegment>>,
         collection: Arc<CollectionRecord>,
@@ -216,11 +219,12 @@ impl ShardLeader {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let read = read.clone();
+        let (read, shard) = (read.clone(), self.clone());
         let work = move || -> redkite_segment::Result<Vec<R::Part>> {
+            let local = |rows: &GrowingSegment| shard.cpu.of(|| read.local(rows, &collection, at));
             match &rows[..] {
-                [only] => Ok(vec![read.local(only, &collection, at)?]),
-                rows => rows.par_iter().map(|rows| read.local(rows, &collection, at)).collect(),
+                [only] => Ok(vec![local(only)?]),
+                rows => rows.par_iter().map(|rows| local(rows)).collect(),
             }
         };
         let found = self.node.cpu.run(work).await.map_err(ServiceError::internal)?;

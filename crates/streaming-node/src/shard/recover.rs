@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use redkite_runtime::machine::CpuTime;
 use redkite_runtime::{HybridClock, Tasks};
 use redkite_service::WriteOp;
 use redkite_types::{Lsn, ShardId, Timestamp};
@@ -58,6 +59,7 @@ impl ShardLeader {
             changes: watch::Sender::new(0),
             flushes,
             flush: tokio::sync::Mutex::default(),
+            cpu: CpuTime::default(),
             tasks: Tasks::new("shard"),
             node,
         });
@@ -72,7 +74,7 @@ impl ShardLeader {
     }
 
     async fn replay(
-        &self,
+        self: &Arc<Self>,
         log: &dyn Log,
         checkpoint: &redkite_catalog::ShardCheckpoint,
     ) -> Result<usize, Error> {
@@ -95,7 +97,7 @@ impl ShardLeader {
     }
 
     async fn replay_one(
-        &self,
+        self: &Arc<Self>,
         timestamp: Timestamp,
         op: WriteOp,
         recorded: impl Fn(redkite_types::PartitionId) -> bool,

@@ -111,7 +111,7 @@ impl Writer {
                 let timestamp = self.shard.clock.tick();
                 state.stamped = timestamp;
                 bytes += record.len();
-                records.push(record.stamped(timestamp).into());
+                records.push(self.shard.cpu.of(|| record.stamped(timestamp)).into());
                 stamped.push(StampedWrite { timestamp, op, claim, _room: room });
             }
         }
@@ -287,7 +287,7 @@ impl ShardLeader {
     }
 
     /// Applies one write to the rows in memory. Readers do not see it before the read point is moved.
-    pub(super) async fn apply_one(&self, timestamp: Timestamp, op: WriteOp) -> Result<()> {
+    pub(super) async fn apply_one(self: &Arc<Self>, timestamp: Timestamp, op: WriteOp) -> Result<()> {
         match op {
             WriteOp::Insert(parts) => self.insert_all(parts, timestamp).await,
             WriteOp::Upsert(parts) => {
@@ -314,22 +314,23 @@ impl ShardLeader {
             sealing.map(|sealing| sealing.rows.clone()).chain(growing.map(|(_, rows)| rows.clone())).collect()
         };
         for segment in segments {
-            segment.delete(keys, timestamp).map_err(of_segment)?;
+            self.cpu.of(|| segment.delete(keys, timestamp)).map_err(of_segment)?;
         }
         Ok(())
     }
 
     pub(super) async fn insert_all(
-        &self,
+        self: &Arc<Self>,
         parts: Vec<(PartitionId, Batch)>,
         timestamp: Timestamp,
     ) -> Result<()> {
         for (partition, batch) in parts {
             let Some(rows) = self.growing(partition) else { continue };
             let inserted = if batch.memory_bytes() > LARGE {
-                blocking(move || rows.insert(batch, timestamp)).await
+                let shard = self.clone();
+                blocking(move || shard.cpu.of(|| rows.insert(batch, timestamp))).await
             } else {
-                rows.insert(batch, timestamp)
+                self.cpu.of(|| rows.insert(batch, timestamp))
             };
             inserted.map_err(of_segment)?;
         }

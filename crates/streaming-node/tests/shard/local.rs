@@ -40,7 +40,7 @@ async fn a_damaged_log_is_refused_and_the_others_serve() {
     let other = ShardId { collection: CollectionId(8), ordinal: 0 };
     let record = CollectionRecord { id: other.collection, name: "other".to_owned(), ..collection(2) };
     world.define(&record).await;
-    world.ground.put(&other, &ShardAssignment { node: NodeId(1), epoch: Epoch(1) }).await;
+    world.ground.put(&other, &ShardAssignment::new(NodeId(1), Epoch(1))).await;
     for key in 0..100 {
         world.insert(&[key], 1).await;
     }

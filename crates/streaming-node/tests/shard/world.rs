@@ -172,7 +172,7 @@ impl World {
     }
 
     pub(crate) async fn assign(&self, node: NodeId, epoch: Epoch) {
-        self.ground.put(&SHARD, &ShardAssignment { node, epoch }).await;
+        self.ground.put(&SHARD, &ShardAssignment::new(node, epoch)).await;
     }
 
     /// Another node on the same ground.

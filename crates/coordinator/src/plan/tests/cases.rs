@@ -275,7 +275,7 @@ fn deltas_stay_while_a_flush_is_under_way() {
     records.put(&shard(0), &checkpoint);
     assert!(records.apply_all(&deltas::prune(&records.metadata, COLLECTION)));
     assert!(records.metadata.checkpoints[&shard(0)].deltas.is_empty());
-    let assignment = ShardAssignment { node: NodeId(1), epoch: Epoch(1) };
+    let assignment = ShardAssignment::new(NodeId(1), Epoch(1));
     records.put(&shard(0), &assignment);
     assert!(deltas::prune(&records.metadata, COLLECTION).is_empty());
 }

@@ -139,7 +139,7 @@ impl Scene {
     pub(super) fn led(&mut self, collection: i64, ordinal: u16, node: i64, serving: bool) -> &mut Self {
         let shard = ShardId { collection: CollectionId(collection), ordinal };
         let node = NodeId(node);
-        self.record(&shard, &ShardAssignment { node, epoch: Epoch(2) });
+        self.record(&shard, &ShardAssignment::new(node, Epoch(2)));
         self.record(&shard, &ShardStatus { node, epoch: Epoch(if serving { 2 } else { 1 }) })
     }
 
