@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redkite_balance::Bytes;
-use redkite_catalog::{HeldRecord, LoadScope, Metadata, ShardAssignment};
+use redkite_catalog::{HeldRecord, LoadScope, Metadata, ResourceGroupConfig, ShardAssignment};
 use redkite_service::{
-    BalanceAnswer, BalanceCommand, BalanceStatus, Code, LeaderUsage, NewLoad, NodeUsage, QueryCoord,
-    RequestId, ShardUsage, TransferRequest,
+    BalanceAnswer, BalanceCommand, BalanceStatus, Code, LeaderUsage, NewLoad, NodeUsage, PlacementCommand,
+    QueryCoord, RequestId, ShardUsage, TransferRequest,
 };
 use redkite_types::{Epoch, NodeId, SegmentId, ShardId};
 
@@ -83,6 +83,27 @@ async fn a_node_that_joins_gets_its_share_and_keeps_it() {
     assert_eq!(reasons, ["node_joined".to_owned()].into());
     let BalanceAnswer::Plan(plan) = query.balance(BalanceCommand::Plan).await.unwrap() else { panic!() };
     assert!(plan.is_empty(), "{plan:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_comes_to_a_resource_group_gets_its_share() {
+    let world = world().await;
+    world.set_query_nodes(&[(1, false), (2, false)]);
+    let query = world.query(world.environment()).await.unwrap();
+    let of = |nodes| ResourceGroupConfig { requests: nodes, limits: nodes, ..Default::default() };
+    let create = PlacementCommand::CreateResourceGroup { name: "a".to_owned(), config: of(1) };
+    query.place(RequestId(1), create).await.unwrap();
+    let resource_groups = vec!["a".to_owned()];
+    let load = NewLoad { resource_groups, ..NewLoad::new(COLLECTION, LoadScope::Collection) };
+    query.load(RequestId(2), load).await.unwrap();
+    world
+        .until("one serves, both are settled", |metadata| {
+            sizes(metadata) == [8] && is_settled(metadata, &[1, 2])
+        })
+        .await;
+    let more = PlacementCommand::UpdateResourceGroups { configs: [("a".to_owned(), of(2))].into() };
+    query.place(RequestId(3), more).await.unwrap();
+    world.until("both serve", |metadata| sizes(metadata) == [4, 4] && is_settled(metadata, &[1, 2])).await;
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use redkite_catalog::{
-    CollectionRecord, DEFAULT_RESOURCE_GROUP, Entry, LoadRecord, Metadata, ReplicaRecord, ReplicasRecord,
+    BalanceRecord, CollectionRecord, DEFAULT_RESOURCE_GROUP, Entry, LoadRecord, Metadata, ReplicaRecord,
+    ReplicasRecord,
 };
 use redkite_types::{CollectionId, NodeId, ReplicaId};
 
@@ -36,7 +37,26 @@ pub(crate) fn plan(
     let mut step = Step::new("replicas");
     // A release in between must not be undone.
     step.relies_on(&record.id, Some(load)).replace(&record.id, present, &next);
+    if let (Some(present), Some(balance)) = (present, metadata.balance()) {
+        let mut settled = balance.settled.clone();
+        settled.retain(|node| !has_come(&present.replicas, &next.replicas, *node));
+        if settled != balance.settled {
+            let next = BalanceRecord { settled, ..(*balance.record).clone() };
+            step.replace(&BalanceRecord::KEY.to_owned(), Some(balance), &next);
+        }
+    }
     vec![step]
+}
+
+/// Whether a replica uses a node beside others that it did not use: it is to get its share then.
+fn has_come(
+    before: &BTreeMap<ReplicaId, ReplicaRecord>,
+    now: &BTreeMap<ReplicaId, ReplicaRecord>,
+    node: NodeId,
+) -> bool {
+    now.iter().filter(|(_, replica)| replica.nodes.contains(&node)).any(|(id, _)| {
+        before.get(id).is_some_and(|before| !before.nodes.is_empty() && !before.nodes.contains(&node))
+    })
 }
 
 /// Loads from before replicas were recorded have views of replicas that are counted from 0.
