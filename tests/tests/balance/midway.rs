@@ -79,6 +79,42 @@ async fn moves_outlive_the_coordinator() {
     run().await.unwrap_or_else(|error| panic!("{error:#}"));
 }
 
+/// B14: a coordinator that was replaced while it was frozen moves nothing any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn there_are_never_two_balancers() {
+    async fn run() -> anyhow::Result<()> {
+        let (rows, one_by_one) = (spread_rows(40, 80), options().set("queryCoord.movesPerNode=1"));
+        let mut scene = Scene::set(2, one_by_one, &[Stock::of("still", &rows)]).await?;
+        scene.cluster.add("mixcoord").await?;
+        let node = scene.cluster.add_doomed("querynode", SLOW).await?.node().context("it has not joined")?;
+        moves_to(&mut scene, node).await?;
+        let before = scene.metastore.active_after(COORDINATORS[2], 0).await?;
+        let frozen = scene.cluster.position(before.node)?;
+        scene.cluster.pause(frozen)?;
+        scene.metastore.active_after(COORDINATORS[2], before.revision).await?;
+        // From now on every move would be one that the frozen one has planned.
+        scene.cluster.ctl(&["balance", "suspend"]).await?;
+        while !scene.metastore.range("move/").await?.1.is_empty() {
+            scene.readers.all_well()?;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let ended = scene.moved().await?.len();
+        scene.cluster.resume(frozen)?;
+        let end = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < end {
+            scene.readers.all_well()?;
+            let moves = scene.metastore.range("move/").await?.1.len();
+            ensure!(moves == 0 && scene.moved().await?.len() == ended, "somebody else moves segments");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        scene.cluster.ctl(&["balance", "resume"]).await?;
+        scene.quiet().await?;
+        ensure!(scene.moved().await?.len() > ended, "nothing was left to move: nothing was tried");
+        scene.end("two coordinators").await
+    }
+    run().await.unwrap_or_else(|error| panic!("{error:#}"));
+}
+
 /// B9: the target dies.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_target_that_dies_is_not_noticed() {
