@@ -7,9 +7,10 @@ use parking_lot::Mutex;
 use redkite_runtime::Clock;
 use redkite_runtime::simulation::Process;
 use redkite_server::simulated::{self, Surroundings};
+use redkite_service::{BalanceAnswer, BalanceCommand};
 use redkite_tests::client::Client;
 use redkite_types::NodeId;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::bucket::Bucket;
 use crate::channel::Channel;
@@ -22,6 +23,9 @@ use crate::weather::{Place, Weather};
 
 /// How often it is looked whether a process has ended by itself.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How long the query coordinator may take to do what it is asked for.
+const ORDER: Duration = Duration::from_secs(30);
 
 /// A cluster.
 pub struct Cluster {
@@ -216,7 +220,7 @@ impl Cluster {
                 let _ = done.send(());
             });
             // An error means that it was killed.
-            let left = tokio::time::timeout(patience, stopped).await.is_ok();
+            let left = timeout(patience, stopped).await.is_ok();
             self.trace.note(format_args!("{} has {}", run.place, if left { "left" } else { "to be killed" }));
         }
         let same = self.run(machine).is_some_and(|now| Arc::ptr_eq(&now, &run));
@@ -253,6 +257,22 @@ impl Cluster {
             Some((run.place, Client::over(Channel::new(run.process.clone(), proxy))))
         };
         self.runs().into_iter().filter_map(client).collect()
+    }
+
+    /// Asks something of the query coordinator, by way of some process. `None` if it is not carried out in time, as far as
+    /// is known.
+    pub async fn order(&self, command: &BalanceCommand) -> Option<BalanceAnswer> {
+        let run = self.runs().into_iter().find(|run| run.started.lock().is_some() && !run.is_paused())?;
+        let query = run.started.lock().as_ref()?.query();
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let asked = command.clone();
+        run.process.spawn(async move {
+            // Who asked may have given up.
+            let _ = reply.send(query.balance(asked).await);
+        });
+        let answer = timeout(ORDER, answer).await.ok()?.ok()?;
+        self.trace.note(format_args!("{command:?}: {answer:?}"));
+        answer.ok()
     }
 
     /// Ends everything.

@@ -108,6 +108,7 @@ async fn scenes(cluster: &Arc<Cluster>, chance: &mut SmallRng) -> anyhow::Result
             trouble::make(cluster, chance, pause, until).await;
         }
         trouble::end(cluster);
+        trouble::take_back(cluster).await;
         cluster.trace.note(format_args!("the trouble is over"));
         anyhow::Ok(())
     };

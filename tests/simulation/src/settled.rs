@@ -58,7 +58,9 @@ pub fn leaks(cluster: &Cluster) -> Vec<String> {
     cluster.bucket.names().into_iter().filter(|name| !needed(name)).collect()
 }
 
-fn metadata(cluster: &Cluster) -> Metadata {
+/// The records.
+#[must_use]
+pub fn metadata(cluster: &Cluster) -> Metadata {
     let mut metadata = Metadata::default();
     for entry in cluster.etcd.look("").entries {
         metadata.put(&entry.key, &entry.value, entry.mod_revision);

@@ -1,5 +1,6 @@
 //! What goes wrong? One thing after the other, each for a while; several may overlap.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,12 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use rand::Rng;
 use rand::rngs::SmallRng;
+use redkite_service::{BalanceCommand, TransferRequest};
+use redkite_types::NodeId;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cluster::{Cluster, MachineId};
+use crate::settled;
 use crate::weather::Place;
 
 /// Most things that go wrong at the same time.
@@ -52,6 +56,23 @@ pub fn end(cluster: &Cluster) {
     }
 }
 
+/// Nothing that somebody asked for is in the way of balancing any more.
+pub async fn take_back(cluster: &Cluster) {
+    loop {
+        let metadata = settled::metadata(cluster);
+        let drained: Vec<_> = metadata.drains.keys().map(|node| BalanceCommand::Undrain(*node)).collect();
+        let suspended = metadata.balance().is_some_and(|balance| balance.suspended);
+        let orders: Vec<_> = drained.into_iter().chain(suspended.then_some(BalanceCommand::Resume)).collect();
+        if orders.is_empty() {
+            return;
+        }
+        for order in orders {
+            cluster.order(&order).await;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
+}
+
 fn one(cluster: Arc<Cluster>, chance: &mut SmallRng) -> BoxFuture<'static, ()> {
     let machines = cluster.machines();
     let machine = machines[chance.random_range(0..machines.len())];
@@ -59,7 +80,7 @@ fn one(cluster: Arc<Cluster>, chance: &mut SmallRng) -> BoxFuture<'static, ()> {
         true => chance.random_range(10..3_000),
         false => chance.random_range(1_000..25_000),
     });
-    match chance.random_range(0..100) {
+    match chance.random_range(0..115) {
         0..28 => killed(cluster, machine, millis).boxed(),
         28..42 => paused(cluster, machine, millis).boxed(),
         42..50 => stopped(cluster, machine, millis).boxed(),
@@ -82,6 +103,9 @@ fn one(cluster: Arc<Cluster>, chance: &mut SmallRng) -> BoxFuture<'static, ()> {
             std::future::ready(()).boxed()
         }
         88..95 => losing(cluster, chance.random_range(0.01..0.3), millis).boxed(),
+        95..103 => drained(cluster, chance.random_range(0..64), millis).boxed(),
+        103..106 => suspended(cluster, millis).boxed(),
+        106..110 => moved(cluster, chance.random_range(0..64), chance.random_range(0..64)).boxed(),
         _ => {
             let (slowness, lag) = (chance.random_range(5..300), chance.random_range(5..2_000));
             slow(cluster, slowness, lag, millis).boxed()
@@ -162,4 +186,33 @@ async fn slow(cluster: Arc<Cluster>, slowness: u64, lag: u64, for_so_long: Durat
     sleep(for_so_long).await;
     cluster.trace.note(format_args!("messages are fast"));
     cluster.weather.slow_down(3, 6);
+}
+
+/// The node of a running process that holds segments, if there is one.
+fn query_node(cluster: &Cluster, which: usize) -> Option<NodeId> {
+    let runs = cluster.runs();
+    let nodes: Vec<_> =
+        runs.iter().filter(|run| run.job == "querynode").filter_map(|run| run.node()).collect();
+    nodes.get(which % nodes.len().max(1)).copied()
+}
+
+async fn drained(cluster: Arc<Cluster>, which: usize, for_so_long: Duration) {
+    let Some(node) = query_node(&cluster, which) else { return };
+    cluster.order(&BalanceCommand::Drain { node, deadline: None }).await;
+    sleep(for_so_long).await;
+    cluster.order(&BalanceCommand::Undrain(node)).await;
+}
+
+async fn suspended(cluster: Arc<Cluster>, for_so_long: Duration) {
+    cluster.order(&BalanceCommand::Suspend).await;
+    sleep(for_so_long).await;
+    cluster.order(&BalanceCommand::Resume).await;
+}
+
+/// Everything that a node has is to go to another.
+async fn moved(cluster: Arc<Cluster>, from: usize, to: usize) {
+    let (Some(from), Some(to)) = (query_node(&cluster, from), query_node(&cluster, to)) else { return };
+    let (collection, segments) = (None, BTreeSet::new());
+    let transfer = TransferRequest { collection, segments, from, to: [to].into() };
+    cluster.order(&BalanceCommand::Transfer(transfer)).await;
 }

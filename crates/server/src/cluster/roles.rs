@@ -196,6 +196,11 @@ impl Roles {
         self.proxy.clone()
     }
 
+    /// The query coordinator, whichever is active when it is called.
+    pub(super) fn query(&self) -> Arc<dyn QueryCoord> {
+        self.peers.query()
+    }
+
     /// What is around this process.
     pub(super) fn surroundings(&self) -> Surroundings {
         let ground = &self.ground;
@@ -204,7 +209,7 @@ impl Roles {
             kv: ground.kv.clone(),
             view: ground.view.clone(),
             sessions: ground.sessions.clone(),
-            query: self.peers.query(),
+            query: self.query(),
         }
     }
 

@@ -8,6 +8,7 @@ use redkite_cluster::Kv;
 use redkite_proxy::Proxy;
 use redkite_rpc::{Desk, Network, RpcSettings};
 use redkite_runtime::{Clock, Tasks};
+use redkite_service::QueryCoord;
 use redkite_storage::ObjectStore;
 use redkite_types::NodeId;
 
@@ -93,6 +94,12 @@ impl Process {
     #[must_use]
     pub fn proxy(&self) -> Option<Arc<Proxy>> {
         self.roles.proxy()
+    }
+
+    /// The query coordinator, as this process reaches it.
+    #[must_use]
+    pub fn query(&self) -> Arc<dyn QueryCoord> {
+        self.roles.query()
     }
 
     /// Stops as after SIGTERM.
