@@ -4,7 +4,7 @@
 //! root    databases, collections, partitions, aliases
 //! data    index definitions, shard leaders, the life of segments, background tasks, garbage
 //! query   load and release, placement of sealed segments, serving views
-//! balance query nodes kept evenly loaded
+//! balance query nodes and streaming nodes kept evenly loaded
 //!
 //! plan    what follows from the records, as pure functions: records → transactions
 //! drive   loops that wake when records change, ask `plan`, and commit

@@ -19,7 +19,7 @@ pub(crate) struct Held {
     pub(crate) collection: CollectionId,
     pub(crate) shard: ShardId,
     pub(crate) segment: SealedSegment,
-    /// CPU time that reads of it have taken, in nanoseconds.
+    /// What reads of it have taken.
     cpu: CpuTime,
     /// The deletes it has.
     pub(crate) deletes: Mutex<Coverage>,

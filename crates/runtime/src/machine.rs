@@ -52,6 +52,11 @@ impl CpuTime {
         done
     }
 
+    /// What it has taken so far is forgotten.
+    pub fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// So far, in microseconds.
     #[must_use]
     pub fn micros(&self) -> u64 {

@@ -372,7 +372,10 @@ impl StreamingNode {
         let mut backoff = self.recovery_backoff();
         while post.is_starting() {
             match self.recover(shard, leadership).await {
-                Ok(leader) => return self.serve(leader, post).await,
+                Ok(leader) => {
+                    self.until_left_by_others(shard, post).await;
+                    return self.serve(leader, post).await;
+                }
                 Err(error) if error.transient() => {
                     warn!(%shard, %error, "shard not recovered, trying again");
                     let problem = Some(error.to_string());
@@ -384,6 +387,27 @@ impl StreamingNode {
                     metrics::counter!("redkite_shards_refused_total").increment(1);
                     post.change(Stage::is_starting, Stage::Refused(error.into()));
                 }
+            }
+        }
+    }
+
+    /// Waits until the leader before says that it has stopped, or is dead. It takes no writes any more, but reads, until it
+    /// learns of the new assignment: they would miss what is written here.
+    async fn until_left_by_others(&self, shard: ShardId, post: &Post) {
+        let (mut changes, mut stages) = (self.environment.view.changes(), post.stage.subscribe());
+        let is_left = || {
+            self.environment.view.read(|metadata| {
+                // At least as new as the assignment, after which others report nothing any more.
+                let status = metadata.shards.get(&shard);
+                status.is_none_or(|status| status.node == self.environment.node)
+            })
+        };
+        while post.is_starting() && !is_left() {
+            tokio::select! {
+                biased;
+                () = changes.any() => {}
+                // The sender lives in `post`.
+                _ = stages.changed() => {}
             }
         }
     }
@@ -562,13 +586,14 @@ impl Shard for StreamingNode {
     }
 
     async fn usage(&self) -> Result<LeaderUsage> {
+        let memory = machine::memory().unwrap_or(u64::MAX);
         let shards = self.shards.read();
         let used = shards.iter().filter_map(|(shard, slot)| match &*slot.post.stage.borrow() {
             Stage::Serving(leader) => Some((*shard, leader.usage())),
             _ => None,
         });
         Ok(LeaderUsage {
-            memory: machine::memory().unwrap_or(u64::MAX),
+            memory,
             threads: u32::try_from(self.environment.cpu.threads()).unwrap_or(u32::MAX),
             shards: used.collect(),
         })

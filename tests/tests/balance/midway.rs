@@ -94,8 +94,10 @@ async fn there_are_never_two_balancers() {
         scene.metastore.active_after(COORDINATORS[2], before.revision).await?;
         // From now on every move would be one that the frozen one has planned.
         scene.cluster.ctl(&["balance", "suspend"]).await?;
+        let end = Instant::now() + PATIENCE;
         while !scene.metastore.range("move/").await?.1.is_empty() {
             scene.readers.all_well()?;
+            ensure!(Instant::now() < end, "moves do not end: {}", scene.status().await?);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let ended = scene.moved().await?.len();

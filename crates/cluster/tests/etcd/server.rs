@@ -39,7 +39,7 @@ fn free_port() -> u16 {
     // Below those that Linux chooses from; tests beside this one are processes of their own, and begin elsewhere.
     let begin = std::process::id().wrapping_mul(16);
     let next = || 20_000 + begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % 12_000;
-    let mut ports = std::iter::repeat_with(|| u16::try_from(next()).unwrap());
+    let mut ports = std::iter::repeat_with(|| u16::try_from(next()).unwrap()).take(12_000);
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 

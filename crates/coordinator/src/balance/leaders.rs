@@ -1,10 +1,10 @@
-//! Shard leaders are spread over streaming nodes: by the memory of rows that are not in files yet, and by the CPU that
-//! writes, and reads of those rows, take.
+//! Shard leaders are spread over streaming nodes: by their number, the memory of rows that are not in files yet, and the
+//! CPU that writes, and reads of those rows, take.
 //!
-//! The planner of copies decides, too: to it, every shard is a copy of one replica that uses all streaming nodes. A move is the
-//! next assignment. It fences the leader before, and the new one reads the log while writes and reads wait for it; so
-//! shards move a few at a time, and only to a node that has come, or when settings find nodes too far apart. Shards whose
-//! leader is dead or stopping are given away by the data coordinator, at once.
+//! The planner of copies decides, too: to it, every shard is a copy of one replica that uses all streaming nodes. A move
+//! is the next assignment. It fences the leader before, and the new one reads the log while writes and reads wait for
+//! it; so shards move a few at a time, and only to a node that has come, or when settings find nodes too far apart.
+//! Shards whose leader is dead or stopping are given away by the data coordinator, at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use redkite_balance::{Bytes, Copy, CopyId, Cpu, FixedBytes, Move, Node, NodeState, Occasion, Planner};
 use redkite_catalog::{BalanceRecord, Entry, Metadata, ShardAssignment};
-use redkite_runtime::{Backoff, Stopping};
+use redkite_runtime::{Backoff, Stopping, blocking};
 use redkite_service::{LeaderStatus, LeaderUsage, ShardDirectory};
 use redkite_types::{CollectionId, Epoch, NodeId, ReplicaId, SegmentId, ShardId, Timestamp};
 use tokio::time::{Instant, timeout};
@@ -28,18 +28,28 @@ use crate::writer::WriteError;
 
 /// How soon it is looked again while shards are moving.
 const EAGER: Duration = Duration::from_millis(100);
-/// How long a shard may take to come up before it is not waited for any more.
-const PATIENT: Duration = Duration::from_secs(10);
-/// What a shard takes that nobody writes to: so that shards without load are spread, too.
-const IDLE: Bytes = Bytes(64 << 10);
+/// How long it is waited for a shard that comes up, and at the beginning for nodes that have told nothing yet.
+const PATIENT: Duration = Duration::from_secs(60);
+/// What a shard counts in any case, beside what it has in memory: a quarter of what it collects before it is sealed. So
+/// shards are spread by number first, and what they happen to have collected decides little.
+const EVERY: Bytes = Bytes(64 << 20);
+/// More than any node uses: shards do not fill memory as segments do.
+const NEVER_OVERLOADED: u64 = 1_000_000;
 /// All shards, as the planner sees them.
 const ALL: (CollectionId, ReplicaId) = (CollectionId(0), ReplicaId(0));
 
 /// Spreads leaders until stopped or deposed.
 pub(crate) async fn run(shared: Arc<Shared>, directory: Arc<dyn ShardDirectory>, stopping: Stopping) {
     let mut nodes = shared.environment.nodes.watch();
-    let mut leaders =
-        Leaders { directory, said: BTreeMap::new(), loads: BTreeMap::new(), given: None, shared };
+    let mut leaders = Leaders {
+        shared,
+        directory,
+        began: Instant::now(),
+        said: BTreeMap::new(),
+        loads: BTreeMap::new(),
+        coming: BTreeMap::new(),
+        evening: false,
+    };
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
     let mut compared = Instant::now();
     loop {
@@ -76,11 +86,14 @@ pub(crate) async fn run(shared: Arc<Shared>, directory: Arc<dyn ShardDirectory>,
 struct Leaders {
     shared: Arc<Shared>,
     directory: Arc<dyn ShardDirectory>,
+    began: Instant,
     /// What each node said last, and when.
     said: BTreeMap<NodeId, (LeaderUsage, Instant)>,
     loads: BTreeMap<ShardId, Load>,
-    /// When a shard was given away last.
-    given: Option<Instant>,
+    /// Shards that are not served yet, as they were found to be.
+    coming: BTreeMap<ShardId, Coming>,
+    /// Nodes were found too far apart, and are not even yet.
+    evening: bool,
 }
 
 /// What a shard takes, on average over half a minute; it takes that along.
@@ -90,47 +103,61 @@ struct Load {
     cpu: Cpu,
 }
 
+/// An assignment that is not served yet.
+#[derive(Clone, Copy, Debug)]
+struct Coming {
+    epoch: Epoch,
+    since: Instant,
+    /// Who led it before, if it was taken from there.
+    from: Option<NodeId>,
+}
+
+/// A shard and who leads it.
+#[derive(Clone, Debug)]
+struct Led {
+    shard: ShardId,
+    assignment: Arc<ShardAssignment>,
+    is_served: bool,
+}
+
 impl Leaders {
     /// Looks at all nodes and gives some of what should move to others; whether there is more to do.
     async fn round(&mut self, nodes: &RoleNodes, due: bool) -> Result<bool, WriteError> {
         self.ask(nodes).await;
-        let environment = self.shared.environment.clone();
-        let (entry, statuses) = environment.view.read(|metadata| {
-            self.loads.retain(|shard, _| metadata.collections.contains_key(&shard.collection));
-            (metadata.balance().cloned(), self.statuses(metadata, nodes))
-        });
-        *self.shared.leaders.lock() = statuses;
+        let (entry, led) =
+            self.shared.environment.view.read(|metadata| (metadata.balance().cloned(), led(metadata)));
+        self.follow(&led);
+        *self.shared.leaders.lock() = self.statuses(nodes, &led);
         let record = entry.as_ref().map(|entry| (*entry.record).clone()).unwrap_or_default();
         let settings = self.shared.settings.borrow().clone();
         if record.suspended || !settings.planning.auto_balance {
             return Ok(false);
         }
-        let open = nodes.open();
-        // Soon all of them will have told what they take.
-        let known = open.iter().all(|node| self.said.contains_key(node));
+        let mut open = nodes.open();
+        if self.began.elapsed() < PATIENT && !open.iter().all(|node| self.said.contains_key(node)) {
+            return Ok(false);
+        }
+        // Who does not tell is hung, or of a version that cannot.
+        open.retain(|node| self.said.contains_key(node));
         let unfinished = record.leaders != open;
-        if !known || !(unfinished || due) {
-            return Ok(!known);
+        if !(unfinished || due || self.evening) {
+            return Ok(false);
         }
-        let now = environment.clock.now();
-        let waits = self.given.is_some_and(|given| given.elapsed() < PATIENT);
-        let (moves, moving) = environment.view.read(|metadata| {
-            let (mut planner, shards) = self.planner(metadata, nodes, &record);
-            let occasion = if due { Occasion::Interval } else { Occasion::Change };
-            let plan = planner.plan(occasion, now);
-            let planned: Vec<_> = plan.moves.into_iter().filter(|one| one.from.is_some()).collect();
-            let startable = planner.startable(&planned).into_iter();
-            let moves: Vec<_> = startable.map(|one| (shards[&one.copy.segment], one.clone())).collect();
-            (moves, !planned.is_empty() || (waits && is_moving(metadata, nodes)))
-        });
+        let occasion = match (self.evening, due) {
+            (true, _) => Occasion::Demand,
+            (false, true) => Occasion::Interval,
+            (false, false) => Occasion::Change,
+        };
+        let (planned, moves) = self.plan(nodes, &record, &led, occasion).await;
+        self.evening = planned && (self.evening || due);
         for (shard, one) in &moves {
-            self.give(*shard, one).await?;
-            self.given = Some(Instant::now());
+            self.give(entry.as_ref(), *shard, one).await?;
         }
-        if unfinished && !moving {
+        let is_coming = !moves.is_empty() || self.coming.values().any(Coming::is_waited_for);
+        if unfinished && !planned && !is_coming {
             self.settled(entry.as_ref(), open).await?;
         }
-        Ok(moving)
+        Ok(is_coming)
     }
 
     /// Asks every node what it takes.
@@ -156,15 +183,12 @@ impl Leaders {
         let at = Instant::now();
         let before = self.said.get(&node);
         for (shard, usage) in &said.shards {
-            let Some((then, when)) = before else {
-                // How fast it spends is not known yet, and may be known from another node.
-                self.loads.entry(*shard).or_insert(Load { memory: usage.memory, cpu: Cpu(0) });
-                continue;
-            };
+            let load = self.loads.entry(*shard).or_insert(Load { memory: usage.memory, cpu: Cpu(0) });
+            // How fast it spends is not known yet, unless from another node.
+            let Some((then, when)) = before else { continue };
             // One that was not there before has come meanwhile; one that has begun anew, too.
             let then = then.shards.get(shard).map_or(0, |then| then.cpu);
             let spent = usage.cpu.checked_sub(then).unwrap_or(usage.cpu);
-            let load = self.loads.entry(*shard).or_insert(Load { memory: usage.memory, cpu: Cpu(0) });
             #[expect(clippy::cast_precision_loss, reason = "an average")]
             let memory = usage.memory as f64;
             load.memory = average(load.memory, memory, at - *when);
@@ -173,15 +197,47 @@ impl Leaders {
         self.said.insert(node, (said, at));
     }
 
-    /// Who leads what, for a planner; and the shards by the names it knows them under.
-    fn planner(
+    /// Which shards are coming, and which are no more.
+    fn follow(&mut self, led: &[Led]) {
+        let present: BTreeSet<ShardId> = led.iter().map(|led| led.shard).collect();
+        self.loads.retain(|shard, _| present.contains(shard));
+        let mut before = std::mem::take(&mut self.coming);
+        for Led { shard, assignment, .. } in led.iter().filter(|led| !led.is_served) {
+            let known = before.remove(shard).filter(|known| known.epoch == assignment.epoch);
+            let new = Coming { epoch: assignment.epoch, since: Instant::now(), from: None };
+            self.coming.insert(*shard, known.unwrap_or(new));
+        }
+    }
+
+    /// Whether anything should move, and what of it may begin.
+    async fn plan(
         &self,
-        metadata: &Metadata,
         nodes: &RoleNodes,
         record: &BalanceRecord,
-    ) -> (Planner, BTreeMap<SegmentId, ShardId>) {
+        led: &[Led],
+        occasion: Occasion,
+    ) -> (bool, Vec<(ShardId, Move)>) {
+        let mut planner = self.planner(nodes, record, led);
+        let shards: Vec<ShardId> = led.iter().map(|led| led.shard).collect();
+        let now = self.shared.environment.clock.now();
+        blocking(move || {
+            let plan = planner.plan(occasion, now);
+            let planned: Vec<_> = plan.moves.into_iter().filter(|one| one.from.is_some()).collect();
+            let shard =
+                |one: &Move| usize::try_from(one.copy.segment.0).ok().and_then(|name| shards.get(name));
+            let startable = planner.startable(&planned).into_iter();
+            let moves = startable.filter_map(|one| Some((*shard(one)?, one.clone()))).collect();
+            (!planned.is_empty(), moves)
+        })
+        .await
+    }
+
+    /// Who leads what, for a planner that knows shards by their number.
+    fn planner(&self, nodes: &RoleNodes, record: &BalanceRecord, led: &[Led]) -> Planner {
         let settings = self.shared.settings.borrow().clone();
-        let mut planner = Planner::new(settings.planning.clone());
+        let mut planning = settings.planning.clone();
+        planning.overloaded_memory_threshold_percentage = NEVER_OVERLOADED;
+        let mut planner = Planner::new(planning);
         let mut used = BTreeSet::new();
         for (id, live) in nodes.alive() {
             let Some((said, _)) = self.said.get(&id) else { continue };
@@ -198,25 +254,25 @@ impl Leaders {
             });
         }
         planner.set_replica(ALL.1, ALL.0, &used);
-        let mut shards = BTreeMap::new();
-        for ((shard, assignment), name) in led(metadata).zip(0..) {
-            let load = self.loads.get(&shard).copied().unwrap_or_default();
-            let serves = is_served(metadata, shard, assignment);
+        for (Led { shard, assignment, .. }, name) in led.iter().zip(0..) {
+            let load = self.loads.get(shard).copied().unwrap_or_default();
+            let coming = self.coming.get(shard);
+            let waited_for = coming.filter(|coming| coming.is_waited_for());
             planner.set_copy(&Copy {
                 id: CopyId { replica: ALL.1, segment: SegmentId(name) },
-                bytes: IDLE + Bytes(load.memory),
+                bytes: EVERY + Bytes(load.memory),
                 cpu: load.cpu,
-                node: serves.then_some(assignment.node),
-                moving_to: (!serves).then_some(assignment.node),
+                node: waited_for.map_or(Some(assignment.node), |coming| coming.from),
+                moving_to: waited_for.map(|_| assignment.node),
                 moved_at: assignment.moved.unwrap_or(Timestamp::ZERO),
-                pinned: false,
+                // What does not come up where it is would not elsewhere.
+                pinned: coming.is_some() && waited_for.is_none(),
             });
-            shards.insert(SegmentId(name), shard);
         }
-        (planner, shards)
+        planner
     }
 
-    fn statuses(&self, metadata: &Metadata, nodes: &RoleNodes) -> Vec<LeaderStatus> {
+    fn statuses(&self, nodes: &RoleNodes, led: &[Led]) -> Vec<LeaderStatus> {
         let status = |(node, stopping): (NodeId, bool)| {
             let (said, _) = self.said.get(&node)?;
             let (memory, cpus) = (Bytes(said.memory), cpus(said));
@@ -226,10 +282,10 @@ impl Leaders {
         };
         let alive = nodes.alive().map(|(node, live)| (node, live.stopping));
         let mut statuses: BTreeMap<_, _> = alive.filter_map(status).collect();
-        for (shard, assignment) in led(metadata) {
-            let Some(status) = statuses.get_mut(&assignment.node) else { continue };
-            if is_served(metadata, shard, assignment) {
-                let load = self.loads.get(&shard).copied().unwrap_or_default();
+        for led in led {
+            let Some(status) = statuses.get_mut(&led.assignment.node) else { continue };
+            if led.is_served {
+                let load = self.loads.get(&led.shard).copied().unwrap_or_default();
                 status.shards += 1;
                 status.bytes += Bytes(load.memory);
                 status.cpu += load.cpu;
@@ -240,26 +296,33 @@ impl Leaders {
         statuses.into_values().collect()
     }
 
-    /// Gives a shard to another node.
-    async fn give(&self, shard: ShardId, one: &Move) -> Result<(), WriteError> {
-        let environment = &self.shared.environment;
+    /// Gives a shard to another node, unless balancing has been suspended meanwhile.
+    async fn give(
+        &mut self,
+        balance: Option<&Entry<BalanceRecord>>,
+        shard: ShardId,
+        one: &Move,
+    ) -> Result<(), WriteError> {
+        let environment = self.shared.environment.clone();
         let now = environment.clock.tick();
         let step = environment.view.read(|metadata| {
             let collection = metadata.collections.get(&shard.collection)?;
             let present = metadata.assignments.get(&shard)?;
+            let epoch = Epoch(present.epoch.0 + 1);
             (Some(present.node) == one.from).then(|| {
-                let next =
-                    ShardAssignment { node: one.to, epoch: Epoch(present.epoch.0 + 1), moved: Some(now) };
+                let next = ShardAssignment { node: one.to, epoch, moved: Some(now) };
                 let mut step = Step::new("shard moved");
+                step.relies_on(&BalanceRecord::KEY.to_owned(), balance);
                 step.relies_on(&shard.collection, Some(collection)).replace(&shard, Some(present), &next);
-                step
+                (epoch, step)
             })
         });
-        let Some(step) = step else { return Ok(()) };
+        let Some((epoch, step)) = step else { return Ok(()) };
         if let Commit::Applied(_) = environment.commit(step.txn).await? {
             let reason = one.reason.name();
             info!(%shard, from = ?one.from, to = %one.to, reason, "shard gets another leader");
             metrics::counter!("redkite_querycoord_leader_moves_total", "reason" => reason).increment(1);
+            self.coming.insert(shard, Coming { epoch, since: Instant::now(), from: one.from });
         }
         Ok(())
     }
@@ -277,6 +340,13 @@ impl Leaders {
     }
 }
 
+impl Coming {
+    /// Whether it may be expected to come up soon.
+    fn is_waited_for(&self) -> bool {
+        self.since.elapsed() < PATIENT
+    }
+}
+
 fn state(stopping: bool) -> NodeState {
     // Whatever must leave it is given away elsewhere.
     if stopping { NodeState::Suspended } else { NodeState::Serving }
@@ -287,21 +357,12 @@ fn cpus(said: &LeaderUsage) -> Cpu {
 }
 
 /// The shards of collections that exist, with their leaders.
-fn led(metadata: &Metadata) -> impl Iterator<Item = (ShardId, &ShardAssignment)> {
-    let exists = |(shard, _): &(&ShardId, &Entry<ShardAssignment>)| {
-        metadata.collections.contains_key(&shard.collection)
+fn led(metadata: &Metadata) -> Vec<Led> {
+    let of = |(shard, entry): (&ShardId, &Entry<ShardAssignment>)| {
+        let status = metadata.shards.get(shard);
+        let serves = status.is_some_and(|status| (status.node, status.epoch) == (entry.node, entry.epoch));
+        Led { shard: *shard, assignment: entry.record.clone(), is_served: serves }
     };
-    metadata.assignments.iter().filter(exists).map(|(shard, entry)| (*shard, &*entry.record))
-}
-
-/// Whether the leader says that it serves.
-fn is_served(metadata: &Metadata, shard: ShardId, assignment: &ShardAssignment) -> bool {
-    let status = metadata.shards.get(&shard);
-    status.is_some_and(|status| (status.node, status.epoch) == (assignment.node, assignment.epoch))
-}
-
-/// Whether a shard is on its way to a node.
-fn is_moving(metadata: &Metadata, nodes: &RoleNodes) -> bool {
-    let mut led = led(metadata);
-    led.any(|(shard, assignment)| nodes.is_open(assignment.node) && !is_served(metadata, shard, assignment))
+    let exists = |(shard, _): &(&ShardId, _)| metadata.collections.contains_key(&shard.collection);
+    metadata.assignments.iter().filter(exists).map(of).collect()
 }

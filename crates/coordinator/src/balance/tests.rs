@@ -251,19 +251,35 @@ async fn a_streaming_node_that_joins_gets_its_share_of_shards() {
 #[tokio::test]
 async fn shards_count_by_what_they_take() {
     let (world, query) = led(5).await;
-    let (busy, idle) = (ShardUsage { memory: 3 << 20, cpu: 0 }, ShardUsage::default());
+    let (busy, idle) = (ShardUsage { memory: 1 << 30, cpu: 0 }, ShardUsage::default());
     let shards = (0..5).map(|ordinal| (shard(ordinal), if ordinal == 2 { busy } else { idle })).collect();
-    world.leading.lock().insert(NodeId(1), LeaderUsage { memory: 1 << 30, threads: 1, shards });
-    let told = async {
-        while balance_status(&query).await.leaders[0].bytes == Bytes(0) {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), told).await.unwrap();
+    let empty = LeaderUsage { memory: 1 << 34, threads: 1, ..LeaderUsage::default() };
+    world.leading.lock().insert(NodeId(2), empty.clone());
+    world.leading.lock().insert(NodeId(1), LeaderUsage { shards, ..empty });
+    looks(&query, |status| status.leaders[0].bytes > Bytes(0)).await;
     world.set_streaming_nodes(&[1, 2]);
     world.until("both have their share", |metadata| have_share(metadata, &[1, 2])).await;
     let leads: BTreeSet<_> = world.view.read(leads).into_values().collect();
     assert_eq!(leads, [vec![0, 1, 3, 4], vec![2]].into(), "the busy one is alone");
+}
+
+/// A node that comes while nothing is served yet, as at a start of everything, gets its share when there is something.
+#[tokio::test]
+async fn shards_that_are_not_served_yet_are_waited_for() {
+    let world = World::start().await;
+    world.set_streaming_nodes(&[1]);
+    world.put(&COLLECTION, &collection(4, &[0])).await;
+    for ordinal in 0..4 {
+        world.put(&shard(ordinal), &ShardAssignment::new(NodeId(1), Epoch(1))).await;
+    }
+    let query = world.query(world.environment()).await.unwrap();
+    world.set_streaming_nodes(&[1, 2]);
+    looks(&query, |status| status.leaders.len() == 2).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!world.view.read(|metadata| have_share(metadata, &[1, 2])));
+    spawn_fake_nodes(&world);
+    world.until("both have their share", |metadata| have_share(metadata, &[1, 2])).await;
+    assert_eq!(world.view.read(leads).values().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
 }
 
 #[tokio::test]
@@ -271,18 +287,23 @@ async fn shards_stay_while_balancing_is_suspended() {
     let (world, query) = led(4).await;
     query.balance(BalanceCommand::Suspend).await.unwrap();
     world.set_streaming_nodes(&[1, 2]);
-    while balance_status(&query).await.leaders.len() < 2 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    looks(&query, |status| status.leaders.len() == 2).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
     assert_eq!(world.view.read(leads).len(), 1);
     query.balance(BalanceCommand::Resume).await.unwrap();
     world.until("both have their share", |metadata| have_share(metadata, &[1, 2])).await;
     assert_eq!(world.view.read(leads).len(), 2);
 }
 
-async fn balance_status(query: &QueryCoordinator) -> BalanceStatus {
-    match query.balance(BalanceCommand::Status).await.unwrap() {
-        BalanceAnswer::Status(status) => *status,
-        other => panic!("{other:?}"),
-    }
+/// Waits until it looks like that.
+async fn looks(query: &QueryCoordinator, like: impl Fn(&BalanceStatus) -> bool) {
+    let looked = async {
+        loop {
+            match query.balance(BalanceCommand::Status).await.unwrap() {
+                BalanceAnswer::Status(status) if like(&status) => return,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), looked).await.unwrap();
 }

@@ -1,5 +1,5 @@
 //! The query coordinator: load and release, replicas and resource groups, placement of sealed segments,
-//! serving views.
+//! serving views, evenly loaded nodes.
 //!
 //! Commands change what should be loaded; `plan::serving` makes the rest follow.
 

@@ -65,6 +65,8 @@ impl ShardLeader {
         });
         shard.refresh();
         let records = shard.replay(&*log, &checkpoint).await?;
+        // That is no load that goes on.
+        shard.cpu.forget();
         shard.open(commands);
         if records > 0 {
             let (_, rows) = shard.load();

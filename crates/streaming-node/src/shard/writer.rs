@@ -107,13 +107,15 @@ impl Writer {
         {
             // Under the lock, so that whoever reads `stamped` knows what may still be applied.
             let mut state = self.shard.state.lock();
-            for QueuedWrite { op, record, claim, room } in writes {
-                let timestamp = self.shard.clock.tick();
-                state.stamped = timestamp;
-                bytes += record.len();
-                records.push(self.shard.cpu.of(|| record.stamped(timestamp)).into());
-                stamped.push(StampedWrite { timestamp, op, claim, _room: room });
-            }
+            self.shard.cpu.of(|| {
+                for QueuedWrite { op, record, claim, room } in writes {
+                    let timestamp = self.shard.clock.tick();
+                    state.stamped = timestamp;
+                    bytes += record.len();
+                    records.push(record.stamped(timestamp).into());
+                    stamped.push(StampedWrite { timestamp, op, claim, _room: room });
+                }
+            });
         }
         match self.shard.log.append(records) {
             Ok(append) => {

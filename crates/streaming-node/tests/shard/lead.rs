@@ -38,6 +38,29 @@ async fn refused(node: &StreamingNode) -> Error {
     timeout(PATIENCE, refused).await.unwrap()
 }
 
+/// Whoever does not know yet that it is replaced answers reads, until its lease ends: the next one waits for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_next_leader_waits_for_the_one_before() {
+    let world = World::without_leader(LOGS, settings()).await;
+    let (first, following) = world.second_that_can_hang(NodeId(2)).await;
+    world.assign(NodeId(2), Epoch(1)).await;
+    reported(&world, NodeId(2)).await;
+    first.write(insert(1)).await.unwrap();
+    following.stop(PATIENCE).await;
+    world.reassign(NodeId(1), Epoch(2)).await;
+    world.until(|world| !world.node.health().is_empty()).await;
+    let write = world.node.write(insert(2));
+    assert!(
+        timeout(Duration::from_millis(300), write).await.is_err(),
+        "rows that the first one does not have"
+    );
+    assert_eq!(count(&first).await.unwrap(), 1);
+    world.end_lease().await;
+    world.node.write(insert(2)).await.unwrap();
+    assert_eq!(world.count().await, 2);
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_drained_when_its_shards_are_led_by_others() {
     let world = World::new(LOGS, settings()).await;

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redkite_catalog::{
-    CollectionRecord, LoadRecord, LoadScope, MetadataView, PartitionRecord, ShardAssignment,
+    CollectionRecord, LoadRecord, LoadScope, MetadataView, PartitionRecord, Record as _, ShardAssignment,
+    ShardStatus,
 };
 use redkite_cluster::IdAllocator;
-use redkite_cluster::kv::{EmbeddedKv, EmbeddedSettings, LeaseId};
+use redkite_cluster::kv::{EmbeddedKv, EmbeddedSettings, Kv as _, LeaseId, Txn};
 use redkite_query::reduce::{RetrievePart, SearchPart};
 use redkite_runtime::{CpuPool, SystemClock, Tasks};
 use redkite_service::{
@@ -171,7 +172,19 @@ impl World {
         self.ground.put(&collection.id, &load).await;
     }
 
+    /// Another leader, after the one before has died.
     pub(crate) async fn assign(&self, node: NodeId, epoch: Epoch) {
+        self.reassign(node, epoch).await;
+        self.end_lease().await;
+    }
+
+    /// What a leader has reported vanishes with its lease.
+    pub(crate) async fn end_lease(&self) {
+        self.kv.txn(Txn::new().delete(ShardStatus::key(&SHARD))).await.unwrap();
+    }
+
+    /// Another leader, while the one before may live.
+    pub(crate) async fn reassign(&self, node: NodeId, epoch: Epoch) {
         self.ground.put(&SHARD, &ShardAssignment::new(node, epoch)).await;
     }
 
