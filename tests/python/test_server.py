@@ -168,3 +168,14 @@ def urllib_error(url):
         return get(url)
     except urllib.error.HTTPError as error:
         return error.read().decode()
+
+
+def test_metrics_tell_which_processes_there_are(client):
+    handler = client._get_connection()
+    answer = handler._stub.GetMetrics(milvus_pb2.GetMetricsRequest(request='{"metric_type": "system_info"}'))
+    assert answer.status.code == 0
+    nodes = [node["infos"] for node in json.loads(answer.response)["nodes_info"]]
+    assert {node["type"] for node in nodes} >= {"proxy", "streamingnode", "querynode", "datanode", "querycoord"}
+    querynodes = {node["id"] for node in nodes if node["type"] == "querynode"}
+    assert querynodes == {node.node_id for node in client.describe_resource_group("__default_resource_group").nodes}
+    assert all(node["system_info"]["system_version"] == client.get_server_version() for node in nodes)

@@ -391,8 +391,8 @@ impl StreamingNode {
         }
     }
 
-    /// Waits until the leader before says that it has stopped, or is dead. It takes no writes any more, but reads, until it
-    /// learns of the new assignment: they would miss what is written here.
+    /// Waits until the leader before says that it has stopped, or is dead. It takes no writes any more, but answers
+    /// reads until it learns of the new assignment: they would miss what is written here.
     async fn until_left_by_others(&self, shard: ShardId, post: &Post) {
         let (mut changes, mut stages) = (self.environment.view.changes(), post.stage.subscribe());
         let is_left = || {

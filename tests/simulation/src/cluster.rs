@@ -259,8 +259,8 @@ impl Cluster {
         self.runs().into_iter().filter_map(client).collect()
     }
 
-    /// Asks something of the query coordinator, by way of some process. `None` if it is not carried out in time, as far as
-    /// is known.
+    /// Asks something of the query coordinator, by way of some process. `None` if it is not carried out in time, as
+    /// far as is known.
     pub async fn order(&self, command: &BalanceCommand) -> Option<BalanceAnswer> {
         let run = self.runs().into_iter().find(|run| run.started.lock().is_some() && !run.is_paused())?;
         let query = run.started.lock().as_ref()?.query();

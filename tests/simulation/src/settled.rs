@@ -203,7 +203,9 @@ fn check_holds(metadata: &Metadata, live: &Live, problems: &mut Vec<String>) {
         let held: BTreeSet<_> =
             metadata.held.get(place).map(|held| held.segments.keys().copied().collect()).unwrap_or_default();
         if held != hold.segments {
-            problems.push(format!("node {node} holds {held:?} of {collection}, not {:?}", hold.segments));
+            let failures = metadata.held.get(place).map(|held| &held.failures);
+            let not = hold.segments.difference(&held).collect::<Vec<_>>();
+            problems.push(format!("node {node} does not hold {not:?} of {collection}: {failures:?}"));
         }
     }
     let left = metadata.held.iter().filter(|(place, held)| {

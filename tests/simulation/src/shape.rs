@@ -74,7 +74,7 @@ fn settings(chance: &mut SmallRng) -> String {
          queryNode: {{memoryLimit: {memory}KiB}}\n\
          queryCoord: {{balanceIntervalSeconds: {pause}, minimumStaySeconds: {stay}, moveOverheadBytes: 256}}\n",
         idle = chance.random_range(5..=60),
-        memory = chance.random_range(64..=1024),
+        memory = chance.random_range(384..=2048),
         pause = chance.random_range(2..=20),
         stay = chance.random_range(1..=30),
     )

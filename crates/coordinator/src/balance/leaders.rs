@@ -1,10 +1,10 @@
-//! Shard leaders are spread over streaming nodes: by their number, the memory of rows that are not in files yet, and the
-//! CPU that writes, and reads of those rows, take.
+//! Shard leaders are spread over streaming nodes: by their number, the memory of rows that are not in files yet, and
+//! the CPU that writes, and reads of those rows, take.
 //!
-//! The planner of copies decides, too: to it, every shard is a copy of one replica that uses all streaming nodes. A move
-//! is the next assignment. It fences the leader before, and the new one reads the log while writes and reads wait for
-//! it; so shards move a few at a time, and only to a node that has come, or when settings find nodes too far apart.
-//! Shards whose leader is dead or stopping are given away by the data coordinator, at once.
+//! The planner of copies decides, too: to it, every shard is a copy of one replica that uses all streaming nodes. A
+//! move is the next assignment. It fences the leader before, and the new one reads the log while writes and reads wait
+//! for it; so shards move a few at a time, and only to a node that has come, or when settings find nodes too far
+//! apart. Shards whose leader is dead or stopping are given away by the data coordinator, at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

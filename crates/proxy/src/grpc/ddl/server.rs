@@ -1,5 +1,6 @@
 //! The server itself: hand-shake, version, time, health.
 
+use redkite_cluster::SessionInfo;
 use redkite_proto::common::{ServerInfo, StateCode};
 use redkite_proto::milvus::{
     AllocTimestampRequest, AllocTimestampResponse, CheckHealthRequest, CheckHealthResponse, ComponentInfo,
@@ -91,7 +92,7 @@ impl Proxy {
             .map_err(|error| refuse::invalid(format_args!("failed to decode the request, err: {error}")))?;
         match asked.get("metric_type").and_then(serde_json::Value::as_str) {
             Some("system_info") => Ok(GetMetricsResponse {
-                response: self.system_info().to_string(),
+                response: self.system_info().await?.to_string(),
                 component_name: "proxy".to_owned(),
                 ..GetMetricsResponse::default()
             }),
@@ -100,36 +101,58 @@ impl Proxy {
         }
     }
 
-    /// The nodes there are, in the shape in which Milvus's tools expect them.
-    fn system_info(&self) -> serde_json::Value {
-        let (databases, collections, nodes) = self.parts.metadata.read(|metadata| {
-            let leaders = metadata.shards.values().map(|shard| shard.node);
-            let holders = metadata.held.keys().map(|(node, _)| *node);
-            let nodes: std::collections::BTreeSet<_> = leaders.chain(holders).collect();
-            (metadata.databases.len(), metadata.collections.len(), nodes)
-        });
-        let nodes: Vec<_> = nodes
-            .iter()
-            .map(|node| json!({ "identifier": node.0, "connected": [], "infos": { "id": node.0 } }))
-            .collect();
-        json!({
-            "nodes_info": [{
-                "identifier": 0,
-                "connected": nodes,
-                "infos": {
-                    "has_error": false,
-                    "error_reason": "",
-                    "name": "proxy",
-                    "type": "proxy",
-                    "system_info": { "system_version": MILVUS_VERSION, "deploy_mode": DEPLOY_MODE },
-                    "quota_metrics": null,
-                    "num_databases": databases,
-                    "num_collections": collections,
-                },
-            }],
-        })
+    /// The processes there are, in the shape in which Milvus's tools expect them.
+    async fn system_info(&self) -> Result<serde_json::Value, Error> {
+        let sessions = self.parts.kv.range(SESSIONS).await.map_err(Error::internal)?;
+        let (databases, collections) =
+            self.parts.metadata.read(|metadata| (metadata.databases.len(), metadata.collections.len()));
+        let mut nodes = Vec::new();
+        for entry in sessions.entries {
+            // Active coordinators have a second key, without a number.
+            let Ok(info) = SessionInfo::from_value(&entry.key, &entry.value) else { continue };
+            if info.key() != entry.key {
+                continue;
+            }
+            let roles: &[&str] = match info.server_name.as_str() {
+                "standalone" => &ROLES,
+                role => &[role],
+            };
+            nodes.extend(roles.iter().map(|role| node_info(&info, role)));
+        }
+        for proxy in nodes.iter_mut().filter(|node| node["infos"]["type"] == "proxy") {
+            proxy["infos"]["quota_metrics"] = serde_json::Value::Null;
+            proxy["infos"]["num_databases"] = databases.into();
+            proxy["infos"]["num_collections"] = collections.into();
+        }
+        Ok(json!({ "nodes_info": nodes }))
     }
 }
 
+fn node_info(info: &SessionInfo, role: &str) -> serde_json::Value {
+    let host = info.address.rsplit_once(':').map_or(info.address.as_str(), |(host, _)| host);
+    json!({
+        "identifier": info.server_id,
+        "connected": [],
+        "infos": {
+            "has_error": false,
+            "error_reason": "",
+            "name": format!("{role}{}", info.server_id),
+            "hardware_infos": { "ip": host },
+            "system_info": {
+                "system_version": MILVUS_VERSION,
+                "build_version": info.version,
+                "deploy_mode": DEPLOY_MODE,
+            },
+            "type": role,
+            "id": info.server_id,
+        },
+    })
+}
+
+/// Keys of processes.
+const SESSIONS: &str = "session/";
+/// What a process is that is everything.
+const ROLES: [&str; 7] =
+    ["rootcoord", "datacoord", "querycoord", "streamingnode", "querynode", "datanode", "proxy"];
 /// A key that always exists where a coordinator has ever run; only whether it can be read matters.
 const HEALTH_KEY: &str = "db/1";
