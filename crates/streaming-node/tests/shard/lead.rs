@@ -48,7 +48,12 @@ async fn the_next_leader_waits_for_the_one_before() {
     first.write(insert(1)).await.unwrap();
     following.stop(PATIENCE).await;
     world.reassign(NodeId(1), Epoch(2)).await;
-    world.until(|world| !world.node.health().is_empty()).await;
+    let told = async {
+        while world.node.health().is_empty() {
+            tokio::task::yield_now().await
+        }
+    };
+    timeout(PATIENCE, told).await.unwrap();
     let write = world.node.write(insert(2));
     assert!(
         timeout(Duration::from_millis(300), write).await.is_err(),
